@@ -1,0 +1,163 @@
+//! The validated configuration: what the rest of the engine reads. Defaults are filled in.
+
+use crate::labels::Labels;
+use crate::relabel::Rules;
+use std::sync::Arc;
+
+/// One configuration file, read and validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// In file order; job names are unique.
+    pub scrape_configs: Vec<Arc<ScrapeConfig>>,
+    /// In file order; identities are unique (equal settings are one endpoint).
+    pub remote_write: Vec<Arc<Endpoint>>,
+    /// `global.external_labels`.
+    pub external_labels: Labels,
+}
+
+/// One job: `scrape_configs[]`.
+#[derive(Debug, Clone)]
+pub struct ScrapeConfig {
+    /// `job_name`.
+    pub job_name: String,
+    /// `scrape_interval`, default 1m; at least 1 ms.
+    pub scrape_interval_ms: u64,
+    /// `scrape_timeout`, default 10s, capped to the interval if only the global one is longer.
+    pub scrape_timeout_ms: u64,
+    /// `metrics_path`, default `/metrics`.
+    pub metrics_path: String,
+    /// `scheme`: `http`.
+    pub scheme: String,
+    /// `params`, sorted by key.
+    pub params: Vec<(String, Vec<String>)>,
+    /// What the scraper does with exposed text.
+    pub rules: Arc<ScrapeRules>,
+    /// `target_limit`; 0 = none. Over it every target of the job fails.
+    pub target_limit: u64,
+    /// `keep_dropped_targets`; 0 = no bound.
+    pub keep_dropped_targets: u64,
+    /// `relabel_configs`.
+    pub relabel_configs: Rules,
+    /// `static_configs`.
+    pub static_configs: Vec<StaticConfig>,
+    /// `file_sd_configs`.
+    pub file_sd_configs: Vec<FileSdConfig>,
+    /// `http_sd_configs`.
+    pub http_sd_configs: Vec<HttpSdConfig>,
+}
+
+/// What a scrape does with the response: settings that decide the resulting series. Jobs with
+/// equal settings share one `Arc`.
+#[derive(Debug, Clone)]
+pub struct ScrapeRules {
+    /// `honor_labels`, default false.
+    pub honor_labels: bool,
+    /// `honor_timestamps`, default true.
+    pub honor_timestamps: bool,
+    /// `track_timestamps_staleness`, default false.
+    pub track_timestamps_staleness: bool,
+    /// `metric_relabel_configs`.
+    pub metric_relabel_configs: Rules,
+    /// `sample_limit`; 0 = none.
+    pub sample_limit: u64,
+    /// `label_limit`; 0 = none.
+    pub label_limit: u64,
+    /// `label_name_length_limit` in bytes; 0 = none.
+    pub label_name_length_limit: u64,
+    /// `label_value_length_limit` in bytes; 0 = none.
+    pub label_value_length_limit: u64,
+    /// `body_size_limit` in uncompressed bytes; 0 = none. Reaching it fails the scrape.
+    pub body_size_limit_bytes: u64,
+    /// `extra_scrape_metrics`, default false.
+    pub extra_scrape_metrics: bool,
+    /// `enable_compression`, default true: offer gzip.
+    pub enable_compression: bool,
+    /// `follow_redirects`, default true.
+    pub follow_redirects: bool,
+    /// Content types offered, in order of preference.
+    pub scrape_protocols: Vec<ScrapeProtocol>,
+    /// `fallback_scrape_protocol`: for a missing or unknown Content-Type.
+    pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+}
+
+/// An exposition format that can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum ScrapeProtocol {
+    OpenMetricsText1_0_0,
+    OpenMetricsText0_0_1,
+    PrometheusText1_0_0,
+    PrometheusText0_0_4,
+}
+
+/// `static_configs[]`.
+#[derive(Debug, Clone)]
+pub struct StaticConfig {
+    /// Addresses.
+    pub targets: Vec<String>,
+    /// Labels of all of them.
+    pub labels: Labels,
+}
+
+/// `file_sd_configs[]`.
+#[derive(Debug, Clone)]
+pub struct FileSdConfig {
+    /// Paths; the last element may hold a glob. Relative ones start at the configuration's folder.
+    pub files: Vec<std::path::PathBuf>,
+    /// `refresh_interval`, default 5m.
+    pub refresh_interval_ms: u64,
+}
+
+/// `http_sd_configs[]`.
+#[derive(Debug, Clone)]
+pub struct HttpSdConfig {
+    /// Where to ask.
+    pub url: String,
+    /// `refresh_interval`, default 1m.
+    pub refresh_interval_ms: u64,
+}
+
+/// One receiver: `remote_write[]`.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// What its cursor is kept under: `name` if set, else the URL without credentials plus the
+    /// tenant header (`X-Scope-OrgID`).
+    pub identity: String,
+    /// Where to send to.
+    pub url: String,
+    /// Extra headers, in file order.
+    pub headers: Vec<(String, String)>,
+    /// `remote_timeout`, default 30s: of one request.
+    pub remote_timeout_ms: u64,
+    /// `write_relabel_configs`.
+    pub write_relabel_configs: Rules,
+    /// `global.external_labels`: added where the series lacks the name, before write relabelling.
+    pub external_labels: Labels,
+    /// `send_exemplars`, default false.
+    pub send_exemplars: bool,
+    /// `metadata_config.send`, default true.
+    pub send_metadata: bool,
+    /// `metadata_config.send_interval`, default 1m.
+    pub metadata_interval_ms: u64,
+    /// `queue_config`.
+    pub queue: QueueConfig,
+}
+
+/// `queue_config`, with the meaning its fields have for a queue that is a log on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// `max_shards`, default 50: requests in flight at once for the endpoint, in the whole process.
+    pub requests_in_flight_max: u32,
+    /// `max_samples_per_send`, default 10,000.
+    pub samples_per_send_max: u32,
+    /// `batch_send_deadline`, default 5s: how long a small batch may wait for more.
+    pub batch_send_deadline_ms: u64,
+    /// `min_backoff`, default 30ms: first pause after a failure that is retried.
+    pub backoff_min_ms: u64,
+    /// `max_backoff`, default 5s.
+    pub backoff_max_ms: u64,
+    /// `retry_on_http_429`, default true.
+    pub retry_on_http_429: bool,
+    /// `sample_age_limit`, default 0 = none: older samples are dropped and counted when sending.
+    pub sample_age_limit_ms: u64,
+}
