@@ -133,3 +133,10 @@ impl Block {
         )
     }
 }
+
+/// A number for a new `Target`, `Block`, `Layout` or `Route`: unique in this process.
+pub fn next_id() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,4 +1,31 @@
 //! Scrapes -> an append-only log, one directory per shard -> scrapes.
+//!
+//! In reading order: what is logged (`definition`, `scrape`), the live log of a shard (`log`),
+//! where
+//! endpoints stand in it (`cursor`), the files (`storage`, `segments`, `reader`), what a start
+//! finds
+//! (`recovery`, `backlog`), and what looks at all this from outside (`tools`, `fuzz`, `stats`).
+
+mod codec;
+pub mod format;
+mod frame;
+pub mod segment;
 
 pub mod definition;
 pub mod scrape;
+
+pub mod cursor;
+pub mod log;
+pub mod segments;
+pub mod tail;
+
+pub mod reader;
+pub mod storage;
+
+pub mod backlog;
+pub mod error;
+pub mod recovery;
+pub mod stats;
+
+pub mod fuzz;
+pub mod tools;

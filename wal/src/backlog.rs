@@ -1,0 +1,161 @@
+//! The directory of a shard that exists no more (the core count changed) -> records still to send.
+
+use crate::cursor::CursorSet;
+use crate::error::{Damage, ReadError};
+use crate::format::{CURSOR_FILE, QUARANTINE_DIR};
+use crate::recovery::{Recovered, recover};
+use crate::scrape::Position;
+use crate::segment::header::file_name;
+use crate::segments::{Deletion, Segments, start_of};
+use crate::storage::Storage;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A directory that is only read, until it is drained and removed.
+#[derive(Debug)]
+pub struct Backlog {
+    storage: Arc<dyn Storage>,
+    dir: PathBuf,
+    segments: Segments,
+    cursors: CursorSet,
+    damage: Vec<Damage>,
+    deletions: Vec<Deletion>,
+    /// Released, and the file is there still.
+    to_delete: Vec<u64>,
+    end: Position,
+}
+
+impl Backlog {
+    /// Opens a directory; scans what has no index, cuts torn tails. Blocking.
+    ///
+    /// # Errors
+    /// The directory or a file in it cannot be read or changed.
+    pub fn open(storage: Arc<dyn Storage>, dir: PathBuf) -> Result<Self, ReadError> {
+        let Recovered {
+            segments,
+            cursors,
+            damage,
+            ..
+        } = recover(&*storage, &dir, u64::MAX)?;
+        let last = segments.iter().next_back().map(|info| info.segment);
+        Ok(Self {
+            storage,
+            dir,
+            end: start_of(last.map_or(0, |last| last + 1)),
+            segments,
+            cursors,
+            damage,
+            deletions: Vec::new(),
+            to_delete: Vec::new(),
+        })
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its segments; read them with a `LogReader` on `dir()`.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Where each endpoint stands in it. Call `configure` with `begin()` as start: an endpoint
+    /// without a cursor gets everything that is for it.
+    pub fn cursors(&self) -> &CursorSet {
+        &self.cursors
+    }
+
+    /// Same, to move them.
+    pub fn cursors_mut(&mut self) -> &mut CursorSet {
+        &mut self.cursors
+    }
+
+    /// Start of the oldest segment.
+    pub fn begin(&self) -> Position {
+        self.segments.begin().unwrap_or(self.end)
+    }
+
+    /// Behind the last segment: an endpoint here has read everything.
+    pub fn end(&self) -> Position {
+        self.end
+    }
+
+    /// Deletes what every endpoint has acknowledged, saves the cursors; true when nothing is left
+    /// and the directory is gone. Blocking.
+    ///
+    /// # Errors
+    /// A file cannot be deleted or written; call again later.
+    pub fn release(&mut self) -> Result<bool, ReadError> {
+        if let Some(low_water) = self.cursors.low_water(self.end) {
+            let released = self.segments.release(low_water);
+            self.to_delete.extend(released.iter().map(|d| d.segment));
+            self.deletions.extend(released);
+        }
+        while let Some(segment) = self.to_delete.last() {
+            remove(&*self.storage, &self.dir.join(file_name(*segment)))?;
+            self.to_delete.pop();
+        }
+        if self.segments.count() > 0 {
+            return self.save_cursors().map(|()| false);
+        }
+        self.remove_dir()?;
+        Ok(true)
+    }
+
+    /// What `release` deleted since the last call.
+    pub fn take_deletions(&mut self) -> Vec<Deletion> {
+        std::mem::take(&mut self.deletions)
+    }
+
+    /// What `open` found damaged.
+    pub fn take_damage(&mut self) -> Vec<Damage> {
+        std::mem::take(&mut self.damage)
+    }
+
+    fn save_cursors(&mut self) -> Result<(), ReadError> {
+        if self.cursors.dirty()
+            && let Some(slot) = self.cursors.encode()
+        {
+            let path = self.dir.join(CURSOR_FILE);
+            self.storage
+                .write_at(&path, slot.offset, &slot.bytes)
+                .map_err(|source| ReadError::new("write", &path, source))?;
+            self.cursors.saved(&slot);
+        }
+        Ok(())
+    }
+
+    /// Removes the directory; quarantined bytes keep it alive, as they should.
+    fn remove_dir(&self) -> Result<(), ReadError> {
+        remove(&*self.storage, &self.dir.join(CURSOR_FILE))?;
+        let left = self
+            .storage
+            .list(&self.dir)
+            .map_err(|source| ReadError::new("list", &self.dir, source))?;
+        if left.iter().any(|entry| entry.name == QUARANTINE_DIR) {
+            return Ok(());
+        }
+        match self.storage.remove_dir(&self.dir) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(ReadError::new("delete", &self.dir, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn remove(storage: &dyn Storage, path: &Path) -> Result<(), ReadError> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ReadError::new("delete", path, error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,369 @@
+//! Scrapes of one shard -> bytes to write and a tail in memory; no I/O.
+//!
+//! **Runs on**: shard, as `Rc<RefCell<ShardLog>>`, shared by the scraper (append), the driver that
+//! writes files (`take_writes` and what follows) and the sender (`tail_after`, `cursors_mut`). No
+//! borrow may live across an await.
+
+use crate::cursor::CursorSet;
+use crate::error::{Damage, WriteFailure};
+use crate::recovery::Recovered;
+use crate::scrape::{Position, Scrape};
+use crate::segment::writer::{Encoder, SegmentWriter};
+use crate::segments::{Deletion, DeletionCause, DiskRead, Segments, start_of};
+use crate::stats::LogStats;
+use crate::tail::{Tail, TailRead};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+mod encode;
+mod options;
+
+pub use options::{LogOptions, Write};
+
+/// The live log of one shard.
+#[derive(Debug)]
+pub struct ShardLog {
+    options: LogOptions,
+    encoder: Encoder,
+    open: Option<SegmentWriter>,
+    next_segment: u64,
+    /// Since `write_failed`: where records that are in memory only stand.
+    memory_only: Option<Position>,
+    outbox: VecDeque<Write>,
+    outbox_bytes: u64,
+    /// Chunks that were taken and are not reported as written: end and size.
+    taken: VecDeque<(Position, u64)>,
+    taken_bytes: u64,
+    tail: Tail,
+    segments: Segments,
+    cursors: CursorSet,
+    low_water: Position,
+    written: Position,
+    synced: Position,
+    stats: LogStats,
+}
+
+impl ShardLog {
+    /// A log whose first segment is `next_segment`: `recovery::next_segment` of its directory, so
+    /// that nothing is appended to a former run's segment. Older segments come with `adopt`.
+    pub fn new(options: LogOptions, next_segment: u64) -> Self {
+        let start = start_of(next_segment);
+        Self {
+            options,
+            encoder: Encoder::new(),
+            open: None,
+            next_segment,
+            memory_only: None,
+            outbox: VecDeque::new(),
+            outbox_bytes: 0,
+            taken: VecDeque::new(),
+            taken_bytes: 0,
+            tail: Tail::new(start),
+            segments: Segments::unknown_below(next_segment),
+            cursors: CursorSet::default(),
+            low_water: Position::default(),
+            written: start,
+            synced: start,
+            stats: LogStats::default(),
+        }
+    }
+
+    /// Takes in what recovery found in the directory: segments of former runs, and cursors unless
+    /// an endpoint has one already. Until then `tail_after` of an older position says `Behind` and
+    /// `segments().readable_from` says `NotYet`.
+    pub fn adopt(&mut self, recovered: Recovered) {
+        self.count_damage(&recovered.damage);
+        self.segments.adopt(recovered.segments);
+        self.cursors.adopt(recovered.cursors);
+    }
+
+    /// True once `adopt` was called. Before, no cursor may be added or saved.
+    pub fn adopted(&self) -> bool {
+        self.segments.adopted()
+    }
+
+    /// Appends one scrape and returns where its record begins.
+    ///
+    /// It stands in the tail (memory) at once, in the file when `written_end()` is past it (a crash
+    /// of the process then loses nothing), on disk when `synced_end()` is past it.
+    ///
+    /// # Panics
+    /// `BUG:` if the scrape has not one value per entry of its layout.
+    pub fn append(&mut self, scrape: Arc<Scrape>, now_ms: i64) -> Position {
+        self.stats.records += 1;
+        self.stats.samples +=
+            u64::from(scrape.layout.len) + u64::from(crate::codec::record::stale_count(&scrape));
+        let entry = self.encode(scrape, now_ms);
+        let position = entry.position;
+        self.tail.push(entry);
+        self.bound_tail();
+        position
+    }
+
+    /// Frees what is kept for a target that is no longer scraped (8 bytes per series). Optional:
+    /// the next segment forgets it anyway.
+    pub fn forget_target(&mut self, target_id: u64) {
+        if let Some(open) = &mut self.open {
+            open.forget_target(target_id);
+        }
+        self.tail.forget_target(target_id);
+    }
+
+    // ---- sender ----
+
+    /// The oldest position that can be read, in memory or on disk. A cursor that is new begins
+    /// here: an endpoint gets the records whose route names it, so it skips what came before it,
+    /// and misses nothing if its cursor was never saved or was lost.
+    pub fn begin(&self) -> Position {
+        let disk = self.segments.begin();
+        disk.map_or(self.tail.start(), |begin| begin.min(self.tail.start()))
+    }
+
+    /// Where the next record will stand, or before it.
+    pub fn end(&self) -> Position {
+        match (&self.open, self.memory_only) {
+            (Some(open), _) => Position {
+                segment: open.segment,
+                offset: open.end(),
+            },
+            (None, Some(next)) => next,
+            (None, None) => start_of(self.next_segment),
+        }
+    }
+
+    /// The first record at or after the point `from`. Go on with the `end` of what was read.
+    pub fn tail_after(&self, from: Position) -> TailRead<'_> {
+        if from < self.tail.start() {
+            match self.segments.readable_from(from) {
+                DiskRead::NotYet => return TailRead::Behind,
+                DiskRead::Segment(found)
+                    if from.max(start_of(found.segment)) < self.tail.start() =>
+                {
+                    return TailRead::Behind;
+                }
+                _ => {}
+            }
+        }
+        match self.tail.first_from(from) {
+            Some(entry) => TailRead::Entry(entry),
+            None => TailRead::Empty,
+        }
+    }
+
+    /// The segments on disk: what to read when `tail_after` says `Behind`.
+    pub fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// Where each endpoint stands. The driver saves them and deletes what all have acknowledged.
+    pub fn cursors(&self) -> &CursorSet {
+        &self.cursors
+    }
+
+    /// Same, to move them.
+    pub fn cursors_mut(&mut self) -> &mut CursorSet {
+        &mut self.cursors
+    }
+
+    // ---- driver ----
+
+    /// Bytes that `take_writes` would give.
+    pub fn pending_bytes(&self) -> u64 {
+        self.outbox_bytes
+            + self
+                .open
+                .as_ref()
+                .map_or(0, |open| open.pending_bytes() as u64)
+    }
+
+    /// What to do to the files since the last call, in order. Closes the open segment if it is
+    /// older than `segment_age_ms_max`.
+    pub fn take_writes(&mut self, now_ms: i64) -> Vec<Write> {
+        if let Some(open) = &self.open
+            && now_ms.saturating_sub(open.created_ms) >= self.options.segment_age_ms_max
+        {
+            self.close();
+        }
+        self.flush_open();
+        self.outbox_bytes = 0;
+        let writes: Vec<Write> = self.outbox.drain(..).collect();
+        for write in &writes {
+            if let Write::Bytes {
+                segment,
+                offset,
+                bytes,
+            } = write
+            {
+                let end = Position {
+                    segment: *segment,
+                    offset: offset + bytes.len() as u32,
+                };
+                self.taken.push_back((end, bytes.len() as u64));
+                self.taken_bytes += bytes.len() as u64;
+            }
+        }
+        writes
+    }
+
+    /// All bytes before `end` are in the file (page cache): readable, safe from a process crash.
+    pub fn written(&mut self, end: Position) {
+        while let Some((chunk_end, bytes)) = self.taken.front()
+            && *chunk_end <= end
+        {
+            self.taken_bytes -= bytes;
+            self.stats.written_bytes += bytes;
+            self.taken.pop_front();
+        }
+        self.written = self.written.max(end);
+        self.segments.update(end.segment, |info| {
+            info.written = info.written.max(end.offset);
+            if !info.open && info.written >= info.bytes {
+                info.settled = true;
+            }
+        });
+    }
+
+    /// All bytes before `end` are on disk.
+    pub fn synced(&mut self, end: Position) {
+        self.synced = self.synced.max(end);
+    }
+
+    /// Writing or syncing this segment failed. Bytes not written are dropped, the segment gets no
+    /// more, and nothing is encoded until `resume`: records live in the tail only and are counted
+    /// as not durable.
+    ///
+    /// After it, `written` and `synced` of that segment must not be reported any more.
+    pub fn write_failed(&mut self, failure: WriteFailure) {
+        match failure {
+            WriteFailure::NoSpace => self.stats.failures_no_space += 1,
+            WriteFailure::Sync => self.stats.failures_sync += 1,
+            WriteFailure::Io => self.stats.failures_io += 1,
+            WriteFailure::Slow => self.stats.failures_slow += 1,
+        }
+        // After a failed sync nobody knows which of the unsynced pages are on disk.
+        let safe = match failure {
+            WriteFailure::Sync => self.synced,
+            _ => self.written,
+        };
+        let not_durable = self
+            .tail
+            .iter_from(safe)
+            .filter(|entry| self.segments.contains(entry.position.segment))
+            .count();
+        self.stats.records_not_durable += not_durable as u64;
+        self.segments.settle_all();
+        self.open = None;
+        self.outbox.clear();
+        self.outbox_bytes = 0;
+        self.taken.clear();
+        self.taken_bytes = 0;
+        self.enter_memory_only();
+    }
+
+    /// True after `write_failed` until `resume`.
+    pub fn suspended(&self) -> bool {
+        self.memory_only.is_some()
+    }
+
+    /// Tries the disk again: the next record begins a new segment.
+    pub fn resume(&mut self) {
+        self.memory_only = None;
+    }
+
+    /// Everything before `low_water` is acknowledged by every endpoint: drops it from the tail and
+    /// gives the closed segments that may be deleted.
+    pub fn release(&mut self, low_water: Position) -> Vec<Deletion> {
+        self.low_water = self.low_water.max(low_water);
+        self.tail.drop_before(low_water);
+        let deletions = self.segments.release(low_water);
+        self.stats.segments_released += deletions.len() as u64;
+        deletions
+    }
+
+    /// Closed segments beyond the caps on bytes and age, acknowledged or not. Report what was lost
+    /// by `count_lost`.
+    pub fn retention(&mut self, now_ms: i64) -> Vec<Deletion> {
+        let oldest_ms = self
+            .options
+            .retention_age_ms_max
+            .map(|age| now_ms.saturating_sub(age));
+        let deletions = self.segments.retain(
+            self.options.retention_bytes_max,
+            oldest_ms,
+            self.low_water,
+            self.tail.start(),
+        );
+        for deletion in &deletions {
+            match deletion.cause {
+                DeletionCause::RetentionBytes => self.stats.segments_dropped_bytes += 1,
+                DeletionCause::RetentionAge => self.stats.segments_dropped_age += 1,
+                DeletionCause::Acknowledged => {}
+            }
+        }
+        deletions
+    }
+
+    /// Counts the samples that a deletion took from some endpoint.
+    pub fn count_lost(&mut self, cause: DeletionCause, samples: u64) {
+        match cause {
+            DeletionCause::RetentionBytes => self.stats.samples_dropped_bytes += samples,
+            DeletionCause::RetentionAge => self.stats.samples_dropped_age += samples,
+            DeletionCause::Acknowledged => {}
+        }
+    }
+
+    /// Closes the open segment with its index; call at stop, then `take_writes` once more.
+    pub fn close(&mut self) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
+        let segment = open.segment;
+        let data_end = open.end();
+        open.finish(&mut self.encoder);
+        let end = open.end();
+        self.stats.overhead_bytes += u64::from(end - data_end);
+        self.push_bytes(&mut open);
+        self.outbox.push_back(Write::Close { segment });
+        self.segments.update(segment, |info| {
+            info.open = false;
+            info.data_end = data_end;
+            info.bytes = end;
+        });
+    }
+
+    /// End of what is in the files.
+    pub fn written_end(&self) -> Position {
+        self.written
+    }
+
+    /// End of what is on disk.
+    pub fn synced_end(&self) -> Position {
+        self.synced
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> LogStats {
+        LogStats {
+            tail_records: self.tail.len() as u64,
+            tail_bytes: self.tail.bytes(),
+            segments: self.segments.count() as u64,
+            segment_bytes: self.segments.bytes(),
+            ..self.stats
+        }
+    }
+
+    /// Counts places that recovery or a reader skipped.
+    pub fn count_damage(&mut self, damage: &[Damage]) {
+        for place in damage {
+            self.stats.damaged_places += 1;
+            self.stats.damaged_bytes += u64::from(place.to.saturating_sub(place.from));
+        }
+    }
+
+    /// Counts one sync of a file.
+    pub fn count_sync(&mut self, duration_us: u64) {
+        self.stats.syncs += 1;
+        self.stats.sync_us += duration_us;
+        self.stats.sync_us_max = self.stats.sync_us_max.max(duration_us);
+    }
+}

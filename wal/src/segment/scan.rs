@@ -1,0 +1,81 @@
+//! A segment without a sound index -> its index, rebuilt frame by frame, and what is damaged.
+
+use super::file::{Fault, SegmentFile, Window};
+use super::index::IndexBuilder;
+use crate::codec::record::access_record;
+use crate::error::{Damage, DamageKind, ReadError};
+use crate::format::{FRAMES_START, Kind};
+
+/// How much to read at once (bytes).
+const AHEAD_BYTES: usize = 1 << 20;
+
+/// What a scan found.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    pub(crate) index: IndexBuilder,
+    /// End of the last sound frame before an index, a trailer or a torn tail.
+    pub(crate) data_end: u32,
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// Reads every frame header and checksum before `limit`.
+pub(crate) fn scan(file: &SegmentFile, limit: u32) -> Result<Scan, ReadError> {
+    let segment = file.header.segment;
+    let mut window = Window::new(AHEAD_BYTES);
+    let mut found = Scan {
+        index: IndexBuilder::new(),
+        data_end: FRAMES_START,
+        damage: Vec::new(),
+    };
+    let mut offset = FRAMES_START;
+    while offset < limit {
+        let damaged = match file.frame(&mut window, offset, limit) {
+            Ok((header, payload)) => {
+                let end = offset + header.frame_bytes();
+                match header.kind {
+                    Kind::Index | Kind::Trailer => break,
+                    Kind::Record => match access_record(payload) {
+                        Ok(record) => found.index.record(offset, &record.summary()),
+                        Err(kind) => found.damage.push(Damage {
+                            segment,
+                            from: offset,
+                            to: end,
+                            kind,
+                        }),
+                    },
+                    kind => found.index.definition(kind, offset),
+                }
+                offset = end;
+                found.data_end = end;
+                continue;
+            }
+            Err(Fault::Io(error)) => return Err(error),
+            Err(Fault::Damage(kind)) => kind,
+        };
+        let next = match damaged {
+            DamageKind::Version => match file.header_at(&mut window, offset, limit) {
+                Ok(header) => header.map(|header| offset.saturating_add(header.frame_bytes())),
+                Err(Fault::Io(error)) => return Err(error),
+                Err(Fault::Damage(_)) => None,
+            },
+            _ => file.find_frame(&mut window, offset + 16, limit)?,
+        };
+        found.damage.push(Damage {
+            segment,
+            from: offset,
+            to: next.unwrap_or(limit),
+            kind: match next {
+                Some(_) => damaged,
+                None => DamageKind::TornTail,
+            },
+        });
+        match next {
+            Some(next) => {
+                offset = next;
+                found.data_end = next;
+            }
+            None => break,
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,7 @@
+//! Tests of the log through its public surface, in one binary.
+#![allow(unreachable_pub, clippy::unwrap_used, dead_code)]
+
+mod common;
+mod damage;
+mod live;
+mod roundtrip;
