@@ -5,7 +5,7 @@ use crate::relabel::Rules;
 use std::sync::Arc;
 
 /// One configuration file, read and validated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// In file order; job names are unique.
     pub scrape_configs: Vec<Arc<ScrapeConfig>>,
@@ -16,7 +16,7 @@ pub struct Config {
 }
 
 /// One job: `scrape_configs[]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScrapeConfig {
     /// `job_name`.
     pub job_name: String,
@@ -48,7 +48,7 @@ pub struct ScrapeConfig {
 
 /// What a scrape does with the response: settings that decide the resulting series. Jobs with
 /// equal settings share one `Arc`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ScrapeRules {
     /// `honor_labels`, default false.
     pub honor_labels: bool,
@@ -91,7 +91,7 @@ pub enum ScrapeProtocol {
 }
 
 /// `static_configs[]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticConfig {
     /// Addresses.
     pub targets: Vec<String>,
@@ -100,7 +100,7 @@ pub struct StaticConfig {
 }
 
 /// `file_sd_configs[]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSdConfig {
     /// Paths; the last element may hold a glob. Relative ones start at the configuration's folder.
     pub files: Vec<std::path::PathBuf>,
@@ -109,7 +109,7 @@ pub struct FileSdConfig {
 }
 
 /// `http_sd_configs[]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSdConfig {
     /// Where to ask.
     pub url: String,
@@ -118,7 +118,7 @@ pub struct HttpSdConfig {
 }
 
 /// One receiver: `remote_write[]`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// What its cursor is kept under: `name` if set, else the URL without credentials plus the
     /// tenant header (`X-Scope-OrgID`).
@@ -160,4 +160,20 @@ pub struct QueueConfig {
     pub retry_on_http_429: bool,
     /// `sample_age_limit`, default 0 = none: older samples are dropped and counted when sending.
     pub sample_age_limit_ms: u64,
+}
+
+impl Endpoint {
+    /// The URL as it may be shown: without user name, password and query.
+    pub fn display_url(&self) -> String {
+        match url::Url::parse(&self.url) {
+            Ok(mut url) => {
+                // Neither can fail for a URL that has a host.
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+                url.set_query(None);
+                url.to_string()
+            }
+            Err(_) => String::new(),
+        }
+    }
 }
