@@ -1,0 +1,257 @@
+//! Discovered target groups + a job's settings -> the targets to scrape, the dropped and the
+//! failed.
+//!
+//! Source: Prometheus scrape/target.go, `PopulateLabels`, `TargetsFromGroup` and `Target.URL`;
+//! scrape/scrape.go, `scrapePool.Sync`. The order of steps is theirs: rules can tell.
+
+#[cfg(test)]
+mod tests;
+mod url;
+
+pub use url::TargetUrl;
+
+use crate::config::{ScrapeConfig, format_duration, parse_duration_ms};
+use crate::discovery::TargetGroup;
+use crate::labels::{Labels, LabelsBuilder};
+use crate::relabel::Verdict;
+use ringscrape_cluster::TargetKey;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Something to scrape. Immutable: a change of labels or settings is another target.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Stable hash of job, final labels and URL; unique among the targets of a job.
+    pub key: TargetKey,
+    /// The job's settings.
+    pub scrape_config: Arc<ScrapeConfig>,
+    /// Final labels: what samples get. No name begins with `__`.
+    pub labels: Labels,
+    /// Labels before `relabel_configs`.
+    pub discovered: Labels,
+    /// Where to ask.
+    pub url: TargetUrl,
+    /// The same as one text, as Prometheus shows it.
+    pub scrape_url: String,
+    /// Time between two scrapes; at least 1.
+    pub interval_ms: u64,
+    /// Time that a scrape may take; at least 1, at most the interval.
+    pub timeout_ms: u64,
+    /// If set, the target can't be asked: each of its scrapes fails with this reason, without a
+    /// connection, so that `up` is 0 as with any other failure.
+    pub blocked: Option<String>,
+}
+
+/// What a job's groups amount to.
+#[derive(Debug, Default)]
+pub struct JobTargets {
+    /// In the order of the groups; keys are unique.
+    pub targets: Vec<Arc<Target>>,
+    /// Discovered labels of targets that `relabel_configs` dropped, at most
+    /// `keep_dropped_targets` of them (0 = all).
+    pub dropped: Vec<Labels>,
+    /// How many were dropped.
+    pub dropped_count: u64,
+    /// Targets whose labels are no target, at most [`FAILED_KEPT_MAX`] of them.
+    pub failed: Vec<FailedTarget>,
+    /// How many failed.
+    pub failed_count: u64,
+    /// How many were left out because another one has the same final labels and URL.
+    pub duplicate_count: u64,
+    /// There are more targets than `target_limit` allows: each scrape must fail.
+    pub target_limit_exceeded: bool,
+}
+
+/// A target that can't be built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedTarget {
+    /// The group that it came from.
+    pub source: String,
+    /// Labels before `relabel_configs`.
+    pub discovered: Labels,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// Failed targets of a job that are kept to be shown.
+pub const FAILED_KEPT_MAX: usize = 1000;
+
+const ADDRESS: &str = "__address__";
+const INTERVAL: &str = "__scrape_interval__";
+const TIMEOUT: &str = "__scrape_timeout__";
+const METRICS_PATH: &str = "__metrics_path__";
+const SCHEME: &str = "__scheme__";
+const PARAM_PREFIX: &str = "__param_";
+const META_PREFIX: &str = "__meta_";
+const RESERVED_PREFIX: &str = "__";
+const UNIX_SOCKET: &str = "__unix_socket__";
+
+/// Builds the targets of one job from all its groups.
+pub fn targets(config: &Arc<ScrapeConfig>, groups: &[Arc<TargetGroup>]) -> JobTargets {
+    let mut result = JobTargets::default();
+    let mut keys = HashSet::<TargetKey>::new();
+    let keep_dropped = match config.keep_dropped_targets {
+        0 => usize::MAX,
+        limit => usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    for group in groups {
+        for own in &group.targets {
+            match populate(config, own, &group.labels) {
+                Populated::Target(target) => {
+                    // The key stands for labels and URL: two that differ in these and share a key
+                    // could not both run, and one pair in 2^64 does.
+                    if !keys.insert(target.key) {
+                        result.duplicate_count += 1;
+                        continue;
+                    }
+                    result.targets.push(Arc::new(*target));
+                }
+                Populated::Dropped(discovered) => {
+                    result.dropped_count += 1;
+                    if result.dropped.len() < keep_dropped {
+                        result.dropped.push(discovered);
+                    }
+                }
+                Populated::Failed(discovered, reason) => {
+                    result.failed_count += 1;
+                    if result.failed.len() < FAILED_KEPT_MAX {
+                        let source = group.source.clone();
+                        result.failed.push(FailedTarget {
+                            source,
+                            discovered,
+                            reason,
+                        });
+                    }
+                }
+            }
+        }
+    }
+    result.target_limit_exceeded =
+        config.target_limit > 0 && result.targets.len() as u64 > config.target_limit;
+    result
+}
+
+enum Populated {
+    Target(Box<Target>),
+    Dropped(Labels),
+    Failed(Labels, String),
+}
+
+fn populate(config: &Arc<ScrapeConfig>, own: &Labels, group: &Labels) -> Populated {
+    let mut labels = discovered_labels(config, own, group);
+    let discovered = labels.clone().into_labels();
+    if config.relabel_configs.apply(&mut labels) == Verdict::Drop {
+        return Populated::Dropped(discovered);
+    }
+    match build(config, labels, &discovered) {
+        Ok(target) => Populated::Target(Box::new(target)),
+        Err(reason) => Populated::Failed(discovered, reason),
+    }
+}
+
+/// A target's own labels, then its group's, then what the job sets where they don't.
+fn discovered_labels(config: &ScrapeConfig, own: &Labels, group: &Labels) -> LabelsBuilder {
+    let mut labels = LabelsBuilder::from(group);
+    for (name, value) in own.iter() {
+        labels.set_text(name, value);
+    }
+    let mut default = |name: &str, value: &str| {
+        if labels.get(name).is_none() {
+            labels.set_text(name, value);
+        }
+    };
+    default("job", &config.job_name);
+    default(INTERVAL, &format_duration(config.scrape_interval_ms));
+    default(TIMEOUT, &format_duration(config.scrape_timeout_ms));
+    default(METRICS_PATH, &config.metrics_path);
+    default(SCHEME, &config.scheme);
+    default("__convert_classic_histograms_to_nhcb__", "false");
+    default("__always_scrape_classic_histograms__", "false");
+    default("__scrape_native_histograms__", "false");
+    for (name, values) in &config.params {
+        if let Some(first) = values.first() {
+            default(&format!("{PARAM_PREFIX}{name}"), first);
+        }
+    }
+    labels
+}
+
+/// After relabelling: checks, URL, final labels.
+fn build(
+    config: &Arc<ScrapeConfig>,
+    mut labels: LabelsBuilder,
+    discovered: &Labels,
+) -> Result<Target, String> {
+    let address = labels.text(ADDRESS).to_owned();
+    if address.is_empty() {
+        return Err("no address: `__address__` is empty after relabel_configs".into());
+    }
+    if address.contains('/') {
+        return Err(format!(
+            "address {address:?} is not a `host:port`: it holds a \"/\""
+        ));
+    }
+    let interval_ms = duration(&labels, INTERVAL)?;
+    let timeout_ms = duration(&labels, TIMEOUT)?;
+    if timeout_ms > interval_ms {
+        let (timeout, interval) = (labels.text(TIMEOUT), labels.text(INTERVAL));
+        return Err(format!(
+            "scrape timeout {timeout} is longer than the scrape interval {interval}"
+        ));
+    }
+    labels.retain(|name| !name.starts_with(META_PREFIX));
+    if labels.get("instance").is_none() {
+        labels.set_text("instance", &address);
+    }
+    let query = url::encode_query(&query(config, &labels));
+    let scheme = labels.text(SCHEME).to_owned();
+    let (url, mut blocked) = TargetUrl::new(&scheme, &address, labels.text(METRICS_PATH), &query);
+    if labels.get(UNIX_SOCKET).is_some() {
+        blocked = Some("`__unix_socket__` is not supported by this version of ringscrape".into());
+    }
+    let scrape_url = url::display(&scheme, &address, labels.text(METRICS_PATH), &query);
+    labels.retain(|name| !name.starts_with(RESERVED_PREFIX));
+    let labels = labels.into_labels();
+    Ok(Target {
+        key: TargetKey::new(&config.job_name, &scrape_url, labels.iter()),
+        scrape_config: config.clone(),
+        labels,
+        discovered: discovered.clone(),
+        url,
+        scrape_url,
+        interval_ms,
+        timeout_ms,
+        blocked,
+    })
+}
+
+fn duration(labels: &LabelsBuilder, name: &str) -> Result<u64, String> {
+    let text = labels.text(name);
+    match parse_duration_ms(text) {
+        None => Err(format!(
+            "label `{name}`: {text:?} is not a duration such as 15s or 1m30s"
+        )),
+        Some(0) => Err(format!("label `{name}` must not be 0")),
+        Some(ms) => Ok(ms),
+    }
+}
+
+/// The job's `params`, the first value of each replaced by the label `__param_NAME`.
+fn query(config: &ScrapeConfig, labels: &LabelsBuilder) -> Vec<(String, Vec<String>)> {
+    let mut params = config.params.clone();
+    for (label, _) in labels.iter() {
+        let Some(name) = label.strip_prefix(PARAM_PREFIX) else {
+            continue;
+        };
+        let value = labels.text(label).to_owned();
+        match params.iter_mut().find(|(have, _)| have == name) {
+            Some((_, values)) => match values.first_mut() {
+                Some(first) => *first = value,
+                None => values.push(value),
+            },
+            None => params.push((name.to_owned(), vec![value])),
+        }
+    }
+    params.sort_by(|a, b| a.0.cmp(&b.0));
+    params
+}
