@@ -1,0 +1,128 @@
+//! What a scrape shows for the first time -> `scrape_series_added`.
+//!
+//! Prometheus counts texts of series, not series: a text is known if its sample was appended in the
+//! last
+//! successful scrape or in a failed one since. A line whose HELP changed is not new.
+//!
+//! Source: Prometheus scrape/scrape.go `scrapeCache`.
+
+use super::change::Change;
+use super::target_state::TargetState;
+use crate::matcher::template::write_identity;
+use crate::matcher::{Layout, Source};
+use std::collections::HashSet;
+
+/// What is new in a scrape.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    /// `scrape_series_added`.
+    pub(super) count: u32,
+    /// Ranges of new raw indices that are still not known after it, rising.
+    pub(super) uncached: Vec<(u32, u32)>,
+}
+
+/// Counts. Samples from raw index `to` on were not appended; nor were the `rejected`. Entries from
+/// `seen` on are not of this body: they are kept from the layout before.
+pub(super) fn count(
+    change: &Change<'_>,
+    state: &TargetState,
+    seen: u32,
+    to: u32,
+    rejected: &[u32],
+) -> Added {
+    let mut added = Added::default();
+    let unknown_ranges = candidates(change, state);
+    if unknown_ranges.is_empty() {
+        return added;
+    }
+    let mut known = known_lines(change, state, seen);
+    let new = change.new;
+    for (from, end) in unknown_ranges {
+        for raw in from..end {
+            let Some(line) = line(change, new, raw) else {
+                continue;
+            };
+            if known.contains(&line) {
+                continue;
+            }
+            let again = new.collisions.get(raw).is_some_and(|same| same.again);
+            if raw < to && !again && rejected.binary_search(&raw).is_err() {
+                known.insert(line);
+                added.count += 1;
+            } else {
+                match added.uncached.last_mut() {
+                    Some(last) if last.1 == raw => last.1 += 1,
+                    _ => added.uncached.push((raw, raw + 1)),
+                }
+            }
+        }
+    }
+    added
+}
+
+/// Ranges of new raw indices whose text is not surely known, rising.
+fn candidates(change: &Change<'_>, state: &TargetState) -> Vec<(u32, u32)> {
+    let mut ranges = Vec::new();
+    for segment in change.segments {
+        let Source::Old(from) = segment.source else {
+            ranges.push((segment.at, segment.at + segment.len));
+            continue;
+        };
+        for &(low, high) in &state.uncached {
+            let (low, high) = (low.max(from), high.min(from + segment.len));
+            if low < high {
+                ranges.push((segment.at + low - from, segment.at + high - from));
+            }
+        }
+    }
+    ranges
+}
+
+/// Text and series of a sample line, if relabelling kept it. The same text under another TYPE can
+/// be another series.
+type Line<'a> = (&'a [u8], Vec<u8>);
+
+fn line<'a>(change: &Change<'_>, layout: &'a Layout, raw: u32) -> Option<Line<'a>> {
+    let (block, kept) = layout.kept(raw)?;
+    let mut identity = Vec::new();
+    write_identity(block, kept, Some(change.target), &mut identity);
+    Some((layout.series(raw), identity))
+}
+
+/// Known lines that can occur among the candidates: those that left, and those of series that
+/// stand in the body more than once.
+fn known_lines<'a>(change: &Change<'a>, state: &TargetState, seen: u32) -> HashSet<Line<'a>> {
+    let mut known = HashSet::new();
+    let Some(old) = change.old else {
+        return known;
+    };
+    let is_known = |raw: u32| {
+        let next = state.uncached.partition_point(|&(_, to)| to <= raw);
+        let uncached = state
+            .uncached
+            .get(next)
+            .is_some_and(|&(from, _)| from <= raw);
+        !uncached
+    };
+    let kept_on = change
+        .segments
+        .iter()
+        .filter_map(|segment| match segment.source {
+            Source::Old(from) if segment.at >= seen => Some((from, from + segment.len)),
+            _ => None,
+        });
+    for (from, to) in change.removed().into_iter().chain(kept_on) {
+        let texts = (from..to).filter(|&raw| is_known(raw));
+        known.extend(texts.filter_map(|raw| line(change, old, raw)));
+    }
+    for same in &change.new.collisions.same {
+        for raw in [same.first, same.raw] {
+            if let Some(text) = change.old_text(raw)
+                && is_known(text)
+            {
+                known.extend(line(change, old, text));
+            }
+        }
+    }
+    known
+}
