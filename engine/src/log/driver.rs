@@ -1,0 +1,466 @@
+//! What a shard's log wants written -> files, synced, deleted; acknowledged positions -> cursors.
+//!
+//! **Runs on**: shard. Two loops, so that a slow disk does not delay the page cache: one writes
+//! every 50 ms and does the housekeeping, one syncs. Nothing borrows the log across an await.
+//!
+//! A failed write or sync gives the segment up. A failed fsync is never repeated as if the pages
+//! were still there: the log goes on in memory and a new segment is begun after a pause, which
+//! doubles from 1 s to 30 s while it fails.
+
+use super::SyncPolicy;
+use super::files::{self, Failed};
+use futures_util::future::join3;
+use glommio::io::BufferedFile;
+use glommio::timer::sleep;
+use ringscrape_wal::error::Damage;
+use ringscrape_wal::format::CURSOR_FILE;
+use ringscrape_wal::log::{ShardLog, Write};
+use ringscrape_wal::recovery;
+use ringscrape_wal::scrape::Position;
+use ringscrape_wal::segments::{Deletion, DeletionCause};
+use ringscrape_wal::storage::FsStorage;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tracing::{error, info, warn};
+
+/// How long appended records wait for the next write.
+const WRITE_INTERVAL: Duration = Duration::from_millis(50);
+/// How often cursors are saved and segments deleted.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+/// First and longest pause after a failed write.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What the driver needs to know.
+#[derive(Debug, Clone)]
+pub struct DriverOptions {
+    /// The shard's directory; `prepare` has created it.
+    pub dir: PathBuf,
+    /// The first segment of this run, as `prepare` said.
+    pub first_segment: u64,
+    /// When to sync.
+    pub sync: SyncPolicy,
+    /// How long the cursor of a removed endpoint is kept (milliseconds). Usually 24 h.
+    pub cursor_keep_ms: i64,
+    /// The wall clock, milliseconds since the Unix epoch.
+    pub now_ms: fn() -> i64,
+}
+
+/// Writes one shard's log to disk.
+#[derive(Debug, Clone)]
+pub struct Driver(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    log: Rc<RefCell<ShardLog>>,
+    options: DriverOptions,
+    /// The segment that is being written.
+    current: RefCell<Option<OpenFile>>,
+    /// Segments that get no more bytes, to be synced and closed.
+    closing: RefCell<VecDeque<OpenFile>>,
+    stop: Cell<bool>,
+    /// After a failure: when to try again, and the next pause.
+    retry: Cell<Option<(Instant, Duration)>>,
+}
+
+#[derive(Debug, Clone)]
+struct OpenFile {
+    segment: u64,
+    file: Rc<BufferedFile>,
+    written: u32,
+}
+
+impl Driver {
+    /// A driver for `log`, which was made with the same `first_segment`.
+    pub fn new(log: Rc<RefCell<ShardLog>>, options: DriverOptions) -> Self {
+        Self(Rc::new(Shared {
+            log,
+            options,
+            current: RefCell::new(None),
+            closing: RefCell::new(VecDeque::new()),
+            stop: Cell::new(false),
+            retry: Cell::new(None),
+        }))
+    }
+
+    /// Lets `run` finish: it closes the segment, writes and syncs everything, saves the cursors.
+    /// Call it when nobody appends or sends any more.
+    pub fn stop(&self) {
+        self.0.stop.set(true);
+    }
+
+    /// Recovers what former runs left, beside writing; ends some time after `stop`. Not
+    /// cancel-safe: await it.
+    pub async fn run(&self) {
+        let shared = &self.0;
+        join3(shared.recover(), shared.write_loop(), shared.sync_loop()).await;
+        shared.finish().await;
+    }
+}
+
+impl Shared {
+    fn dir(&self) -> &Path {
+        &self.options.dir
+    }
+
+    fn segment_path(&self, segment: u64) -> PathBuf {
+        self.dir().join(format!("{segment:020}.wal"))
+    }
+
+    /// Finds former segments and cursors and hands them to the log. Until that is done, nothing is
+    /// deleted, and no cursor saved.
+    async fn recover(&self) {
+        loop {
+            let (dir, before) = (self.options.dir.clone(), self.options.first_segment);
+            let recovered = glommio::executor()
+                .spawn_blocking(move || recovery::recover(&FsStorage, &dir, before))
+                .await;
+            match recovered {
+                Ok(recovered) => {
+                    report_damage(self.dir(), &recovered.damage);
+                    if recovered.cursor_slots_damaged > 0 {
+                        warn!(
+                            dir = %self.dir().display(),
+                            slots = recovered.cursor_slots_damaged,
+                            "cursor file damaged: what its endpoints had acknowledged may be sent again"
+                        );
+                    }
+                    info!(
+                        dir = %self.dir().display(),
+                        segments = recovered.segments.count(),
+                        bytes = recovered.segments.bytes(),
+                        "log opened"
+                    );
+                    self.log.borrow_mut().adopt(recovered);
+                    return;
+                }
+                Err(error) => {
+                    error!(%error, "cannot recover the log; trying again in 10 s");
+                    for _ in 0..100 {
+                        if self.stop.get() {
+                            return;
+                        }
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write_loop(&self) {
+        let mut housekeeping = Instant::now();
+        while !self.stop.get() {
+            sleep(WRITE_INTERVAL).await;
+            self.write().await;
+            if housekeeping.elapsed() >= HOUSEKEEPING_INTERVAL {
+                housekeeping = Instant::now();
+                self.housekeep().await;
+            }
+        }
+    }
+
+    async fn sync_loop(&self) {
+        let SyncPolicy::Every(interval) = self.options.sync else {
+            return;
+        };
+        let mut last = Instant::now();
+        while !self.stop.get() {
+            sleep(interval.min(WRITE_INTERVAL)).await;
+            if last.elapsed() >= interval {
+                last = Instant::now();
+                self.sync_all().await;
+            }
+        }
+    }
+
+    async fn finish(&self) {
+        self.log.borrow_mut().close();
+        self.write().await;
+        if self.options.sync != SyncPolicy::Never {
+            self.sync_all().await;
+        }
+        self.close_files().await;
+        self.save_cursors().await;
+    }
+
+    /// Brings to the files what the log has gathered.
+    async fn write(&self) {
+        if self.log.borrow().suspended() && !self.resume() {
+            return;
+        }
+        let now_ms = (self.options.now_ms)();
+        let writes = self.log.borrow_mut().take_writes(now_ms);
+        if writes.is_empty() {
+            return;
+        }
+        for write in writes {
+            if let Err(failed) = self.apply(write).await {
+                self.give_up("write to", failed);
+                return;
+            }
+            // The sync loop, or the log itself, may have given up meanwhile: then what is left of
+            // these writes belongs to a segment that gets no more.
+            if self.log.borrow().suspended() {
+                self.current.replace(None);
+                return;
+            }
+        }
+        self.retry.set(None);
+        if self.options.sync == SyncPolicy::Always {
+            self.sync_all().await;
+        } else if self.options.sync == SyncPolicy::Never {
+            self.close_files().await;
+        }
+    }
+
+    async fn apply(&self, write: Write) -> Result<(), Failed> {
+        match write {
+            Write::Create { segment } => {
+                let file = files::create_new(&self.segment_path(segment)).await?;
+                if self.options.sync != SyncPolicy::Never {
+                    files::sync_dir(self.dir()).await?;
+                }
+                self.current.replace(Some(OpenFile {
+                    segment,
+                    file: Rc::new(file),
+                    written: 0,
+                }));
+            }
+            Write::Bytes {
+                segment,
+                offset,
+                bytes,
+            } => {
+                let open = self.current.borrow().clone();
+                let Some(open) = open.filter(|open| open.segment == segment) else {
+                    // Given up by the sync loop while this was on its way.
+                    return Ok(());
+                };
+                let end = offset + bytes.len() as u32;
+                files::write_all(&open.file, u64::from(offset), bytes).await?;
+                if self.log.borrow().suspended() {
+                    return Ok(());
+                }
+                if let Some(current) = &mut *self.current.borrow_mut() {
+                    current.written = end;
+                }
+                let end = Position {
+                    segment,
+                    offset: end,
+                };
+                self.log.borrow_mut().written(end);
+            }
+            Write::Close { segment } => {
+                let open = self.current.borrow_mut().take();
+                if let Some(open) = open.filter(|open| open.segment == segment) {
+                    self.closing.borrow_mut().push_back(open);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Syncs what is written; closes what gets no more.
+    async fn sync_all(&self) {
+        loop {
+            let closing = self.closing.borrow().front().cloned();
+            let Some(open) = closing else {
+                break;
+            };
+            if !self.sync_one(&open).await {
+                return;
+            }
+            let synced = self
+                .closing
+                .borrow_mut()
+                .pop_front_if(|front| front.segment == open.segment);
+            drop(synced);
+            close(open).await;
+        }
+        let current = self.current.borrow().clone();
+        if let Some(open) = current {
+            self.sync_one(&open).await;
+        }
+    }
+
+    async fn sync_one(&self, open: &OpenFile) -> bool {
+        let end = Position {
+            segment: open.segment,
+            offset: open.written,
+        };
+        if self.log.borrow().synced_end() >= end {
+            return true;
+        }
+        let started = Instant::now();
+        if let Err(failed) = files::sync(&open.file).await {
+            self.give_up("sync", failed);
+            return false;
+        }
+        let mut log = self.log.borrow_mut();
+        log.synced(end);
+        log.count_sync(started.elapsed().as_micros() as u64);
+        true
+    }
+
+    async fn close_files(&self) {
+        let mut left = std::mem::take(&mut *self.closing.borrow_mut());
+        left.extend(self.current.borrow_mut().take_if(|_| self.stop.get()));
+        for open in left {
+            close(open).await;
+        }
+    }
+
+    /// Leaves the segments that are open to recovery, and lets the log go on in memory.
+    fn give_up(&self, verb: &str, failed: Failed) {
+        if !self.log.borrow().suspended() {
+            self.log.borrow_mut().write_failed(failed.failure);
+        }
+        self.current.replace(None);
+        self.closing.borrow_mut().clear();
+        let pause = match self.retry.get() {
+            Some((_, pause)) => (pause * 2).min(PAUSE_MAX),
+            None => PAUSE_MIN,
+        };
+        self.retry.set(Some((Instant::now() + pause, pause)));
+        error!(
+            dir = %self.dir().display(),
+            error = %failed.error,
+            "cannot {verb} the log: records are kept in memory only; trying again in {} s",
+            pause.as_secs()
+        );
+    }
+
+    /// True if the pause after a failure is over and the log has been told to try again.
+    fn resume(&self) -> bool {
+        if self.stop.get() {
+            return false;
+        }
+        match self.retry.get() {
+            Some((at, _)) if Instant::now() < at => return false,
+            Some(_) => {}
+            None => {
+                // The log itself found that the disk does not keep up.
+                self.current.replace(None);
+                let at = Instant::now() + PAUSE_MIN;
+                self.retry.set(Some((at, PAUSE_MIN)));
+                return false;
+            }
+        }
+        self.log.borrow_mut().resume();
+        warn!(dir = %self.dir().display(), "writing the log again, to a new segment");
+        true
+    }
+
+    /// Deletes what nobody needs or what the caps say, then saves the cursors.
+    async fn housekeep(&self) {
+        let now_ms = (self.options.now_ms)();
+        let deletions = {
+            let mut log = self.log.borrow_mut();
+            if !log.adopted() {
+                return;
+            }
+            log.cursors_mut()
+                .expire(now_ms, self.options.cursor_keep_ms);
+            let end = log.end();
+            let mut deletions = match log.cursors().low_water(end) {
+                Some(low_water) => log.release(low_water),
+                None => Vec::new(),
+            };
+            deletions.extend(log.retention(now_ms));
+            deletions
+        };
+        for deletion in &deletions {
+            self.delete(deletion).await;
+        }
+        if !deletions.is_empty()
+            && self.options.sync != SyncPolicy::Never
+            && let Err(failed) = files::sync_dir(self.dir()).await
+        {
+            warn!(dir = %self.dir().display(), error = %failed.error, "cannot sync the log's directory");
+        }
+        self.save_cursors().await;
+    }
+
+    async fn delete(&self, deletion: &Deletion) {
+        if deletion.cause != DeletionCause::Acknowledged {
+            self.count_lost(deletion).await;
+        }
+        let path = self.segment_path(deletion.segment);
+        if let Err(error) = files::remove(&path).await {
+            // The next start finds it and deletes it again.
+            warn!(path = %path.display(), %error, "cannot delete a segment of the log");
+        }
+    }
+
+    async fn count_lost(&self, deletion: &Deletion) {
+        let Some((from, to)) = deletion.lost else {
+            return;
+        };
+        let (dir, segment) = (self.options.dir.clone(), deletion.segment);
+        let counted = glommio::executor()
+            .spawn_blocking(move || recovery::samples_between(&FsStorage, &dir, segment, from, to))
+            .await;
+        // One that cannot be read is counted as lost whole.
+        let samples = counted.unwrap_or(deletion.samples);
+        self.log.borrow_mut().count_lost(deletion.cause, samples);
+        warn!(
+            segment,
+            samples,
+            cause = ?deletion.cause,
+            "a cap deleted samples that an endpoint had not acknowledged"
+        );
+    }
+
+    async fn save_cursors(&self) {
+        let slot = {
+            let log = self.log.borrow();
+            if !log.adopted() || !log.cursors().dirty() {
+                return;
+            }
+            log.cursors().encode()
+        };
+        let Some(slot) = slot else {
+            error!(dir = %self.dir().display(), "too many endpoints for the cursor file: not saved");
+            return;
+        };
+        let path = self.dir().join(CURSOR_FILE);
+        let saved = async {
+            let file = files::open_or_create(&path).await?;
+            files::write_all(&file, slot.offset, slot.bytes.clone()).await?;
+            if self.options.sync != SyncPolicy::Never {
+                files::sync(&file).await?;
+            }
+            let _ = file.close().await;
+            Ok::<(), Failed>(())
+        };
+        match saved.await {
+            Ok(()) => self.log.borrow_mut().cursors_mut().saved(&slot),
+            Err(failed) => {
+                warn!(path = %path.display(), error = %failed.error, "cannot save the cursors");
+            }
+        }
+    }
+}
+
+/// Closes the file unless a sync holds it still; then the last one to let go does.
+async fn close(open: OpenFile) {
+    if let Ok(file) = Rc::try_unwrap(open.file) {
+        let _ = file.close().await;
+    }
+}
+
+fn report_damage(dir: &Path, damage: &[Damage]) {
+    for place in damage {
+        warn!(
+            dir = %dir.display(),
+            segment = place.segment,
+            from = place.from,
+            to = place.to,
+            kind = ?place.kind,
+            "damaged bytes in the log: cut or skipped"
+        );
+    }
+}
