@@ -1,0 +1,322 @@
+//! Requests of all shards' queues for one endpoint -> HTTP POSTs -> answers back to the shards.
+//!
+//! **Runs on**: control thread (tokio). One `Poster` per endpoint. Shards hand requests over by a
+//! bounded channel (`try_send`; when it is full they keep the request and try again), and take
+//! answers without waiting: what is in that channel is bounded by what they have sent.
+//!
+//! Headers: remote write 1.0, <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
+//! Redirects are not followed: they would take credentials elsewhere.
+
+use super::permits::deal;
+use super::queue::Request;
+use super::retry::{SendResult, retry_after_ms};
+use super::window::RequestId;
+use crate::config::Endpoint;
+use bytes::Bytes;
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
+};
+use std::collections::{HashMap, VecDeque};
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use url::Url;
+
+/// Bytes of an answer that are read; its reason is there.
+const ANSWER_BYTES_MAX: usize = 8 << 10;
+/// How often requests in flight are dealt out anew.
+const DEAL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A request from a shard.
+#[derive(Debug)]
+pub struct ShardRequest {
+    /// Index of the shard.
+    pub shard: usize,
+    /// What to send.
+    pub request: Request,
+    /// Samples that wait in the shard's queue, for dealing out permits.
+    pub backlog_samples: u64,
+}
+
+/// What a shard is told.
+#[derive(Debug)]
+pub enum ToShard {
+    /// A request has ended.
+    Ended {
+        /// Of the request.
+        id: RequestId,
+        /// How.
+        result: SendResult,
+        /// From its start to its end, microseconds.
+        elapsed_us: u64,
+    },
+    /// How many requests the shard may have on their way from now on; 1 before the first.
+    Allowance(u32),
+}
+
+/// Settings that no request can be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// The URL cannot be used.
+    #[error("cannot send to remote_write url of endpoint {identity:?}: {reason}")]
+    Url {
+        /// The endpoint.
+        identity: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A header cannot be used.
+    #[error("cannot send header {name:?} of endpoint {identity:?}: not a valid name or value")]
+    Header {
+        /// The endpoint.
+        identity: String,
+        /// Its name.
+        name: String,
+    },
+    /// The HTTP client does not start.
+    #[error("cannot start the HTTP client: {0}")]
+    Client(#[source] reqwest::Error),
+}
+
+/// The network side of one endpoint.
+#[derive(Debug)]
+pub struct Poster {
+    call: Arc<Call>,
+    in_flight_max: u32,
+}
+
+/// What all requests to one endpoint share.
+#[derive(Debug)]
+struct Call {
+    client: reqwest::Client,
+    url: Url,
+    headers: HeaderMap,
+    timeout: Duration,
+    secrets: Vec<String>,
+}
+
+impl Poster {
+    /// Prepares what requests to `endpoint` have in common. `version`: for the User-Agent header.
+    ///
+    /// # Errors
+    /// A URL that is not `http://host…`, or a header that HTTP does not allow. Neither error text
+    /// holds credentials.
+    pub fn new(endpoint: &Endpoint, version: &str) -> Result<Self, PostError> {
+        let bad_url = |reason: &str| PostError::Url {
+            identity: endpoint.identity.clone(),
+            reason: reason.to_owned(),
+        };
+        let url = Url::parse(&endpoint.url).map_err(|error| bad_url(&error.to_string()))?;
+        if url.scheme() != "http" || !url.has_host() {
+            return Err(bad_url("it must begin with http:// and name a host"));
+        }
+        let secrets = secrets_of(endpoint, &url);
+        let mut headers = HeaderMap::new();
+        for (name, value) in &endpoint.headers {
+            let bad_header = || PostError::Header {
+                identity: endpoint.identity.clone(),
+                name: name.clone(),
+            };
+            let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad_header())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| bad_header())?;
+            value.set_sensitive(true);
+            headers.append(key, value);
+        }
+        // Ours win: a request must say what it is.
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-protobuf"),
+        );
+        headers.insert(
+            HeaderName::from_static("x-prometheus-remote-write-version"),
+            HeaderValue::from_static("0.1.0"),
+        );
+        if let Ok(agent) = HeaderValue::from_str(&format!("ringscrape/{version}")) {
+            headers.insert(USER_AGENT, agent);
+        }
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .pool_idle_timeout(Duration::from_secs(5 * 60))
+            .build()
+            .map_err(PostError::Client)?;
+        Ok(Self {
+            call: Arc::new(Call {
+                client,
+                url,
+                headers,
+                timeout: Duration::from_millis(endpoint.remote_timeout_ms.max(1)),
+                secrets,
+            }),
+            in_flight_max: endpoint.queue.requests_in_flight_max.max(1),
+        })
+    }
+
+    /// Sends what comes in until all senders of `requests` are gone and everything has ended.
+    ///
+    /// `shards[i]` is told what becomes of the requests of shard `i`. Never more than
+    /// `requests_in_flight_max` are on their way; what comes beyond waits here, first come, first
+    /// served. Cancelling it leaves requests without an answer: whether they arrived is unknown.
+    pub async fn run(
+        self,
+        mut requests: mpsc::Receiver<ShardRequest>,
+        shards: Vec<mpsc::UnboundedSender<ToShard>>,
+    ) {
+        let mut backlogs = vec![0_u64; shards.len()];
+        let mut allowances = vec![1_u32; shards.len()];
+        let mut waiting = VecDeque::new();
+        let mut in_flight = JoinSet::new();
+        let mut owners = HashMap::new();
+        let mut open = true;
+        let mut ticks = tokio::time::interval(DEAL_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while open || !waiting.is_empty() || !in_flight.is_empty() {
+            tokio::select! {
+                next = requests.recv(), if open => match next {
+                    None => open = false,
+                    Some(next) => {
+                        if let Some(backlog) = backlogs.get_mut(next.shard) {
+                            *backlog = next.backlog_samples;
+                        }
+                        waiting.push_back(next);
+                    }
+                },
+                Some(ended) = in_flight.join_next_with_id(), if !in_flight.is_empty() => {
+                    let (task, result, elapsed_us) = match ended {
+                        Ok((task, (result, elapsed_us))) => (task, result, elapsed_us),
+                        // A shard that gets no answer waits for ever.
+                        Err(error) => (error.id(), SendResult::Failed(error.to_string()), 0),
+                    };
+                    if let Some((shard, id)) = owners.remove(&task) {
+                        let ended = ToShard::Ended { id, result, elapsed_us };
+                        tell(&shards, shard, ended);
+                    }
+                }
+                _ = ticks.tick() => {
+                    for (shard, allowance) in deal(self.in_flight_max, &backlogs)
+                        .into_iter()
+                        .enumerate()
+                    {
+                        if allowances[shard] != allowance {
+                            allowances[shard] = allowance;
+                            tell(&shards, shard, ToShard::Allowance(allowance));
+                        }
+                    }
+                    // A shard that sends nothing more has no backlog soon.
+                    for backlog in &mut backlogs {
+                        *backlog /= 2;
+                    }
+                }
+            }
+            while in_flight.len() < self.in_flight_max as usize
+                && let Some(next) = waiting.pop_front()
+            {
+                let call = self.call.clone();
+                let owner = (next.shard, next.request.id);
+                let task = in_flight.spawn(async move {
+                    let started = Instant::now();
+                    let result = call.post(next.request.body, next.request.attempt).await;
+                    (result, started.elapsed().as_micros() as u64)
+                });
+                owners.insert(task.id(), owner);
+            }
+        }
+    }
+}
+
+/// A shard that is gone does not want to know.
+fn tell(shards: &[mpsc::UnboundedSender<ToShard>], shard: usize, message: ToShard) {
+    if let Some(sender) = shards.get(shard) {
+        let _ = sender.send(message);
+    }
+}
+
+impl Call {
+    async fn post(&self, body: Bytes, attempt: u32) -> SendResult {
+        let mut request = self
+            .client
+            .post(self.url.clone())
+            .headers(self.headers.clone())
+            .timeout(self.timeout)
+            .body(body);
+        if attempt > 0 {
+            request = request.header("Retry-Attempt", attempt);
+        }
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return self.failed(error),
+        };
+        let code = response.status().as_u16();
+        let retry_after_ms = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| retry_after_ms(value, unix_ms()));
+        // Read to the end, if it is near, so that the connection can be used again. The status
+        // counts, also if the rest never comes.
+        let mut answer = Vec::new();
+        while answer.len() < ANSWER_BYTES_MAX
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            let room = ANSWER_BYTES_MAX - answer.len();
+            answer.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        }
+        SendResult::Status {
+            code,
+            retry_after_ms,
+            reason: self.redacted(&String::from_utf8_lossy(&answer)),
+        }
+    }
+
+    fn failed(&self, error: reqwest::Error) -> SendResult {
+        if error.is_timeout() {
+            return SendResult::TimedOut;
+        }
+        // The URL may hold credentials, and the causes say more than the outermost text.
+        let error = error.without_url();
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            text.push_str(": ");
+            text.push_str(&inner.to_string());
+            cause = inner.source();
+        }
+        SendResult::Failed(self.redacted(&text))
+    }
+
+    /// Takes out credentials that a receiver, or an error, repeats.
+    fn redacted(&self, text: &str) -> String {
+        self.secrets
+            .iter()
+            .fold(text.trim().to_owned(), |text, secret| {
+                text.replace(secret.as_str(), "<secret>")
+            })
+    }
+}
+
+/// Texts that must not be shown: the URL's password, and values of headers that carry credentials.
+fn secrets_of(endpoint: &Endpoint, url: &Url) -> Vec<String> {
+    let mut secrets: Vec<String> = url.password().map(str::to_owned).into_iter().collect();
+    for (name, value) in &endpoint.headers {
+        let name = name.to_ascii_lowercase();
+        let words = ["auth", "cookie", "key", "secret", "token", "password"];
+        if words.iter().any(|word| name.contains(word)) {
+            secrets.push(value.clone());
+            // `Bearer TOKEN`: the token alone is as bad.
+            secrets.extend(value.split_ascii_whitespace().last().map(str::to_owned));
+        }
+    }
+    secrets.retain(|secret| secret.len() >= 4);
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets
+}
+
+#[allow(clippy::disallowed_methods)] // `Retry-After` may be a date.
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as i64)
+}

@@ -1,0 +1,12 @@
+//! The sender against plain models and scripted receivers.
+
+mod decode;
+mod derive;
+mod encode;
+mod end_to_end;
+mod from_log;
+mod metadata;
+mod model;
+mod post;
+mod queue;
+mod simulation;
