@@ -1,6 +1,38 @@
 //! The scrape engine: a Prometheus configuration in, remote write out; every core works alone.
 
 pub mod config;
+pub mod discovery;
 pub mod labels;
-pub mod parse;
 pub mod relabel;
+pub mod target;
+
+mod control;
+mod mailbox;
+mod resolve;
+mod run;
+mod storage;
+
+mod shard;
+
+pub mod schedule;
+
+pub mod fetch;
+
+pub mod parse;
+
+pub mod matcher;
+
+pub mod scrape;
+
+pub mod log;
+
+pub mod remote_write;
+
+mod api;
+mod clock;
+pub mod metrics;
+
+pub mod fuzz;
+
+pub use log::SyncPolicy;
+pub use run::{RunError, RunOptions, run};

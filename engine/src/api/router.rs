@@ -1,0 +1,172 @@
+//! Paths and methods -> handlers, with Prometheus' paths, envelopes and status codes.
+
+use super::{Query, StateFilter, json};
+use axum::Router;
+use axum::extract::{Query as UrlQuery, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use std::collections::HashMap;
+use tokio::sync::{mpsc, oneshot};
+
+/// What the API allows.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ApiOptions {
+    /// `--web.enable-lifecycle`: `/-/reload` is served.
+    pub(crate) lifecycle: bool,
+}
+
+#[derive(Clone)]
+struct Context {
+    queries: mpsc::Sender<Query>,
+    options: ApiOptions,
+}
+
+/// The routes. `queries` leads to the control loop.
+pub(crate) fn router(queries: mpsc::Sender<Query>, options: ApiOptions) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics))
+        .route("/-/healthy", get(|| async { "ringscrape is healthy.\n" }))
+        .route("/-/ready", get(ready))
+        .route("/-/reload", any(reload))
+        .route("/api/v1/targets", get(targets))
+        .route("/version", get(version))
+        .layer(middleware::from_fn(refuse_foreign_origin))
+        .with_state(Context { queries, options })
+}
+
+const INDEX: &str = "<!doctype html><title>ringscrape</title><h1>ringscrape</h1><ul>\
+<li><a href=\"/metrics\">/metrics</a>: figures of this process\
+<li><a href=\"/api/v1/targets\">/api/v1/targets</a>: targets and their last scrape\
+<li><a href=\"/-/ready\">/-/ready</a>, <a href=\"/-/healthy\">/-/healthy</a>\
+<li><a href=\"/version\">/version</a></ul>";
+
+async fn index() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], INDEX)
+}
+
+async fn version() -> impl IntoResponse {
+    axum::Json(serde_json::json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// A page of another site must not be able to change our state through a visitor's browser.
+async fn refuse_foreign_origin(request: Request, next: Next) -> Response {
+    let changes = !matches!(request.method().as_str(), "GET" | "HEAD" | "OPTIONS");
+    if changes && is_foreign(request.headers()) {
+        return (
+            StatusCode::FORBIDDEN,
+            "requests from another site's page are refused\n",
+        )
+            .into_response();
+    }
+    next.run(request).await
+}
+
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("");
+    let authority = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"));
+    authority.is_none_or(|(_, authority)| authority != host)
+}
+
+/// Asks the control loop; the error is a response that says that the process is stopping.
+async fn ask<T>(
+    context: &Context,
+    query: impl FnOnce(oneshot::Sender<T>) -> Query,
+) -> Result<T, Response> {
+    let (answer, answered) = oneshot::channel();
+    let stopping = || (StatusCode::SERVICE_UNAVAILABLE, "ringscrape is stopping\n").into_response();
+    context
+        .queries
+        .send(query(answer))
+        .await
+        .map_err(|_| stopping())?;
+    answered.await.map_err(|_| stopping())
+}
+
+async fn metrics(State(context): State<Context>) -> Result<impl IntoResponse, Response> {
+    let text = ask(&context, Query::Metrics).await?;
+    Ok((
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    ))
+}
+
+async fn ready(State(context): State<Context>) -> Result<Response, Response> {
+    Ok(if ask(&context, Query::Ready).await? {
+        "ringscrape is ready.\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "ringscrape is starting\n").into_response()
+    })
+}
+
+async fn reload(State(context): State<Context>, request: Request) -> Result<Response, Response> {
+    if !matches!(request.method().as_str(), "POST" | "PUT") {
+        return Ok((StatusCode::METHOD_NOT_ALLOWED, "use POST or PUT\n").into_response());
+    }
+    if !context.options.lifecycle {
+        let text =
+            "reloading over HTTP is off: start with --web.enable-lifecycle, or send SIGHUP\n";
+        return Ok((StatusCode::FORBIDDEN, text).into_response());
+    }
+    Ok(match ask(&context, Query::Reload).await? {
+        Ok(()) => StatusCode::OK.into_response(),
+        Err(reason) => {
+            let text = format!("failed to reload config: {reason}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+        }
+    })
+}
+
+async fn targets(
+    State(context): State<Context>,
+    UrlQuery(parameters): UrlQuery<HashMap<String, String>>,
+) -> Result<impl IntoResponse, Response> {
+    let filter = parameters
+        .get("state")
+        .map_or(StateFilter::Any, |text| StateFilter::parse(text));
+    let pool = parameters
+        .get("scrapePool")
+        .map(String::as_str)
+        .filter(|pool| !pool.is_empty());
+    let view = ask(&context, Query::Targets).await?;
+    let data = json::targets(&view.statuses, &view.jobs, filter, pool);
+    Ok(axum::Json(
+        serde_json::json!({ "status": "success", "data": data }),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    #[test]
+    fn only_pages_of_this_host_may_post() {
+        let headers = |origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:9090"));
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            headers
+        };
+        assert!(!is_foreign(&headers(None)));
+        assert!(!is_foreign(&headers(Some("http://127.0.0.1:9090"))));
+        assert!(is_foreign(&headers(Some("http://evil.example"))));
+        assert!(is_foreign(&headers(Some("null"))));
+    }
+}

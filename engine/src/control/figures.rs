@@ -1,0 +1,384 @@
+//! Figures of the control plane and of all shards -> the text of `/metrics`.
+
+use super::jobs::{JobFigures, Jobs};
+use crate::clock;
+use crate::discovery::Discovery;
+use crate::metrics::table::{self, Metric};
+use crate::metrics::{EndpointFigures, Exposition, Latency, ProcessFigures, ShardFigures};
+use crate::remote_write::DropCause;
+use crate::remote_write::stats::LATENCY_BUCKETS_S;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// What the control loop itself counts.
+#[derive(Debug)]
+pub(super) struct ControlFigures {
+    shard_count: usize,
+    started_ms: i64,
+    reload_ok: bool,
+    reload_ok_ms: i64,
+    too_many_targets_said: u64,
+}
+
+/// The control plane's figures at one moment.
+#[derive(Debug)]
+pub(super) struct ControlSnapshot {
+    shard_count: usize,
+    started_ms: i64,
+    reload_ok: bool,
+    reload_ok_ms: i64,
+    jobs: Vec<JobFigures>,
+    discovery_failures: [(&'static str, u64); 2],
+}
+
+impl ControlFigures {
+    pub(super) fn new(shard_count: usize) -> Self {
+        let now_ms = clock::now_ms();
+        Self {
+            shard_count,
+            started_ms: now_ms,
+            reload_ok: true,
+            reload_ok_ms: now_ms,
+            too_many_targets_said: 0,
+        }
+    }
+
+    pub(super) fn reloaded(&mut self, ok: bool) {
+        self.reload_ok = ok;
+        if ok {
+            self.reload_ok_ms = clock::now_ms();
+        }
+    }
+
+    /// Whether this many targets have not been warned about yet; a tenth more is worth a new line.
+    pub(super) fn first_time_too_many(&mut self, targets: u64) -> bool {
+        let new = targets > self.too_many_targets_said + self.too_many_targets_said / 10;
+        if new {
+            self.too_many_targets_said = targets;
+        }
+        new
+    }
+
+    pub(super) fn snapshot(&self, jobs: &Jobs, discovery: &Discovery) -> ControlSnapshot {
+        ControlSnapshot {
+            shard_count: self.shard_count,
+            started_ms: self.started_ms,
+            reload_ok: self.reload_ok,
+            reload_ok_ms: self.reload_ok_ms,
+            jobs: jobs.figures(),
+            discovery_failures: [
+                (
+                    "file",
+                    discovery
+                        .counters()
+                        .file_read_errors
+                        .load(Ordering::Relaxed),
+                ),
+                (
+                    "http",
+                    discovery.counters().http_failures.load(Ordering::Relaxed),
+                ),
+            ],
+        }
+    }
+}
+
+/// The text of `/metrics`.
+pub(super) fn render(control: &ControlSnapshot, shards: &[ShardFigures]) -> String {
+    let mut out = Exposition::new();
+    process(&mut out, control);
+    jobs(&mut out, &control.jobs);
+    scrapes(&mut out, shards);
+    log(&mut out, shards);
+    remote_write(&mut out, shards);
+    out.into_text()
+}
+
+fn process(out: &mut Exposition, control: &ControlSnapshot) {
+    let figures = ProcessFigures::read();
+    out.sample(
+        &table::BUILD_INFO,
+        &[("version", env!("CARGO_PKG_VERSION"))],
+        1.0,
+    );
+    out.sample(&table::SHARDS, &[], control.shard_count as f64);
+    out.sample(&table::START_TIME, &[], control.started_ms as f64 / 1e3);
+    out.sample(&table::CPU_SECONDS, &[], figures.cpu_seconds);
+    out.sample(&table::RESIDENT_BYTES, &[], figures.resident_bytes as f64);
+    out.sample(&table::OPEN_FDS, &[], figures.open_fds as f64);
+    out.sample(&table::MAX_FDS, &[], figures.max_fds as f64);
+    out.sample(
+        &table::CONFIG_SUCCESSFUL,
+        &[],
+        f64::from(u8::from(control.reload_ok)),
+    );
+    out.sample(
+        &table::CONFIG_SUCCESS_TIME,
+        &[],
+        control.reload_ok_ms as f64 / 1e3,
+    );
+    for (mechanism, failures) in &control.discovery_failures {
+        out.sample(
+            &table::SD_FAILED,
+            &[("mechanism", mechanism)],
+            *failures as f64,
+        );
+    }
+}
+
+fn jobs(out: &mut Exposition, jobs: &[JobFigures]) {
+    let mut gauge = |metric: &'static Metric, value: fn(&JobFigures) -> f64| {
+        for job in jobs {
+            out.sample(metric, &[("scrape_job", &job.name)], value(job));
+        }
+    };
+    gauge(&table::POOL_TARGETS, |job| job.active as f64);
+    gauge(&table::POOL_EXCEEDED_LIMIT, |job| {
+        f64::from(u8::from(job.limit_exceeded))
+    });
+    gauge(&table::POOL_DROPPED, |job| job.dropped as f64);
+    gauge(&table::POOL_FAILED, |job| job.failed as f64);
+}
+
+fn sum(shards: &[ShardFigures], value: impl Fn(&ShardFigures) -> u64) -> f64 {
+    shards.iter().map(value).sum::<u64>() as f64
+}
+
+fn latency<'a>(all: impl Iterator<Item = &'a Latency>) -> Latency {
+    all.fold(Latency::new(), |mut sum, one| {
+        sum.add(one);
+        sum
+    })
+}
+
+fn summary(out: &mut Exposition, metric: &'static Metric, labels: &[(&str, &str)], all: &Latency) {
+    out.latency(metric, labels, all.histogram(), all.sum_us());
+}
+
+fn by_name<'a>(
+    maps: impl Iterator<Item = &'a BTreeMap<&'static str, u64>>,
+) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::new();
+    for (name, value) in maps.flatten() {
+        *sums.entry(*name).or_insert(0) += value;
+    }
+    sums
+}
+
+fn scrapes(out: &mut Exposition, shards: &[ShardFigures]) {
+    for (result, count) in by_name(shards.iter().map(|shard| &shard.scrapes)) {
+        out.sample(&table::SCRAPES, &[("result", result)], count as f64);
+    }
+    let duration = latency(shards.iter().map(|shard| &shard.scrape_duration));
+    summary(out, &table::SCRAPE_DURATION, &[], &duration);
+    let lateness = latency(shards.iter().map(|shard| &shard.slot_lateness));
+    summary(out, &table::SLOT_LATENESS, &[], &lateness);
+    let mut add = |metric, labels: &[(&str, &str)], value: fn(&ShardFigures) -> u64| {
+        out.sample(metric, labels, sum(shards, value));
+    };
+    add(&table::SLOTS_MISSED, &[("cause", "overrun")], |shard| {
+        shard.slots_missed_overrun
+    });
+    add(&table::SLOTS_MISSED, &[("cause", "late")], |shard| {
+        shard.slots_missed_late
+    });
+    add(&table::SAMPLES, &[], |shard| shard.samples);
+    add(&table::STALE_MARKERS, &[], |shard| shard.stale_markers);
+    add(&table::MATCH_SAMPLES, &[("path", "matched")], |shard| {
+        shard.matched
+    });
+    add(&table::MATCH_SAMPLES, &[("path", "parsed")], |shard| {
+        shard.parsed
+    });
+    add(&table::SCRAPE_BYTES, &[("kind", "wire")], |shard| {
+        shard.wire_bytes
+    });
+    add(&table::SCRAPE_BYTES, &[("kind", "body")], |shard| {
+        shard.body_bytes
+    });
+    add(&table::CONNECTIONS_OPENED, &[], |shard| {
+        shard.connections_opened
+    });
+    add(
+        &table::SAMPLES_DROPPED,
+        &[("cause", "metric_relabel")],
+        |shard| shard.relabel_dropped,
+    );
+    add(
+        &table::SAMPLES_DROPPED,
+        &[("cause", "duplicate")],
+        |shard| shard.duplicates,
+    );
+    add(
+        &table::SAMPLES_DROPPED,
+        &[("cause", "out_of_order")],
+        |shard| shard.out_of_order,
+    );
+    add(
+        &table::SAMPLES_DROPPED,
+        &[("cause", "out_of_bounds")],
+        |shard| shard.out_of_bounds,
+    );
+    add(&table::SAMPLES_DROPPED, &[("cause", "exemplar")], |shard| {
+        shard.exemplars_dropped
+    });
+    add(&table::EXCEEDED_SAMPLE_LIMIT, &[], |shard| {
+        shard.exceeded_sample_limit
+    });
+    add(&table::EXCEEDED_BODY_LIMIT, &[], |shard| {
+        shard.exceeded_body_limit
+    });
+    add(&table::DUPLICATES, &[], |shard| shard.duplicates);
+    add(&table::OUT_OF_ORDER, &[], |shard| shard.out_of_order);
+    add(&table::OUT_OF_BOUNDS, &[], |shard| shard.out_of_bounds);
+    for (purpose, bytes) in by_name(shards.iter().map(|shard| &shard.memory)) {
+        out.sample(&table::TABLE_BYTES, &[("purpose", purpose)], bytes as f64);
+    }
+}
+
+fn log(out: &mut Exposition, shards: &[ShardFigures]) {
+    let mut add = |metric, labels: &[(&str, &str)], value: fn(&ShardFigures) -> u64| {
+        out.sample(metric, labels, sum(shards, value));
+    };
+    add(&table::WAL_RECORDS, &[], |shard| shard.log.records);
+    add(&table::WAL_BYTES, &[("kind", "records")], |shard| {
+        shard.log.record_bytes
+    });
+    add(&table::WAL_BYTES, &[("kind", "definitions")], |shard| {
+        shard.log.definition_bytes
+    });
+    add(&table::WAL_BYTES, &[("kind", "overhead")], |shard| {
+        shard.log.overhead_bytes
+    });
+    add(&table::WAL_SEGMENTS, &[], |shard| shard.log.segments);
+    add(&table::WAL_DISK_BYTES, &[], |shard| shard.log.segment_bytes);
+    add(&table::WAL_TAIL_BYTES, &[], |shard| shard.log.tail_bytes);
+    add(
+        &table::WAL_WRITE_ERRORS,
+        &[("cause", "no_space")],
+        |shard| shard.log.failures_no_space,
+    );
+    add(&table::WAL_WRITE_ERRORS, &[("cause", "sync")], |shard| {
+        shard.log.failures_sync
+    });
+    add(&table::WAL_WRITE_ERRORS, &[("cause", "io")], |shard| {
+        shard.log.failures_io
+    });
+    add(&table::WAL_WRITE_ERRORS, &[("cause", "slow")], |shard| {
+        shard.log.failures_slow
+    });
+    add(&table::WAL_NOT_DURABLE, &[], |shard| {
+        shard.log.records_not_durable
+    });
+    add(&table::WAL_LOST, &[("cause", "retention_bytes")], |shard| {
+        shard.log.samples_dropped_bytes
+    });
+    add(&table::WAL_LOST, &[("cause", "retention_age")], |shard| {
+        shard.log.samples_dropped_age
+    });
+    add(&table::WAL_LOST, &[("cause", "not_durable")], |shard| {
+        shard.log.samples_dropped_not_durable
+    });
+    add(&table::WAL_SYNCS, &[], |shard| shard.log.syncs);
+    add(&table::WAL_DAMAGE, &[], |shard| shard.damaged);
+    out.sample(
+        &table::WAL_SYNC_SECONDS,
+        &[],
+        sum(shards, |shard| shard.log.sync_us) / 1e6,
+    );
+}
+
+fn remote_write(out: &mut Exposition, shards: &[ShardFigures]) {
+    let newest_ms = shards
+        .iter()
+        .map(|shard| shard.highest_timestamp_ms)
+        .max()
+        .unwrap_or(0);
+    out.sample(&table::HIGHEST_TIMESTAMP, &[], newest_ms as f64 / 1e3);
+    let mut endpoints: BTreeMap<&str, Vec<&EndpointFigures>> = BTreeMap::new();
+    for endpoint in shards.iter().flat_map(|shard| &shard.endpoints) {
+        endpoints
+            .entry(&endpoint.identity)
+            .or_default()
+            .push(endpoint);
+    }
+    let mut add = |metric, value: fn(&EndpointFigures) -> u64| {
+        for (name, parts) in &endpoints {
+            let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
+            let total: u64 = parts.iter().copied().map(value).sum();
+            out.sample(metric, &labels, total as f64);
+        }
+    };
+    add(&table::RW_SAMPLES, |one| one.stats.samples_sent);
+    add(&table::RW_EXEMPLARS, |one| one.stats.exemplars);
+    add(&table::RW_METADATA, |one| one.stats.metadata_sent);
+    add(&table::RW_RETRIED, |one| one.stats.samples_retried);
+    add(&table::RW_RESENT, |one| one.stats.samples_resent);
+    add(&table::RW_BYTES, |one| one.stats.bytes_sent);
+    add(&table::RW_PENDING, |one| one.stats.samples_pending);
+    add(&table::RW_IN_FLIGHT, |one| {
+        u64::from(one.stats.requests_in_flight)
+    });
+    for (metric, failed) in [(&table::RW_FAILED, true), (&table::RW_DROPPED, false)] {
+        for (name, parts) in &endpoints {
+            for cause in DropCause::ALL
+                .into_iter()
+                .filter(|cause| cause.is_failure() == failed)
+            {
+                let dropped = |part: &&EndpointFigures| part.stats.samples_dropped[cause as usize];
+                let total: u64 = parts.iter().map(dropped).sum();
+                let labels = [
+                    ("remote_name", *name),
+                    ("url", &parts[0].url),
+                    ("cause", cause.name()),
+                ];
+                out.sample(metric, &labels, total as f64);
+            }
+        }
+    }
+    for (name, parts) in &endpoints {
+        for (class, result) in ["network", "1xx", "2xx", "3xx", "4xx", "5xx"]
+            .iter()
+            .enumerate()
+        {
+            let total: u64 = parts.iter().map(|part| part.stats.requests[class]).sum();
+            let labels = [
+                ("remote_name", *name),
+                ("url", &parts[0].url),
+                ("result", *result),
+            ];
+            out.sample(&table::RW_REQUESTS, &labels, total as f64);
+        }
+    }
+    for (name, parts) in &endpoints {
+        let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
+        let mut counts = [0; LATENCY_BUCKETS_S.len() + 1];
+        for part in parts {
+            for (sum, count) in counts.iter_mut().zip(part.stats.latency.counts) {
+                *sum += count;
+            }
+        }
+        let sum_us: u64 = parts.iter().map(|part| part.stats.latency.sum_us).sum();
+        out.histogram(
+            &table::RW_LATENCY,
+            &labels,
+            &LATENCY_BUCKETS_S,
+            &counts,
+            sum_us as f64 / 1e6,
+        );
+    }
+    for (name, parts) in &endpoints {
+        let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
+        let sent = parts
+            .iter()
+            .map(|part| part.stats.timestamp_ms_highest_sent)
+            .max()
+            .unwrap_or(0);
+        out.sample(&table::RW_HIGHEST_SENT, &labels, sent as f64 / 1e3);
+    }
+    for (name, parts) in &endpoints {
+        let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
+        let lag_ms = parts.iter().map(|part| part.lag_ms).max().unwrap_or(0);
+        out.sample(&table::RW_LAG, &labels, lag_ms as f64 / 1e3);
+    }
+}

@@ -1,0 +1,72 @@
+//! What one shard has counted; the sum over shards is what `/metrics` shows.
+
+use super::Latency;
+use crate::remote_write::QueueStats;
+use ringscrape_wal::stats::LogStats;
+use std::collections::BTreeMap;
+
+/// Counters and gauges of one shard. Counters only rise.
+#[derive(Debug, Clone, Default)]
+pub struct ShardFigures {
+    /// Finished scrapes by result: `ok` or the cause of the failure.
+    pub scrapes: BTreeMap<&'static str, u64>,
+    /// Duration of scrapes that got a whole response.
+    pub scrape_duration: Latency,
+    /// Start of a scrape after its slot.
+    pub slot_lateness: Latency,
+    /// Slots in which the scrape before was still running.
+    pub slots_missed_overrun: u64,
+    /// Slots that passed while the process was busy or stopped.
+    pub slots_missed_late: u64,
+    /// Samples logged, automatic series included.
+    pub samples: u64,
+    /// Staleness markers logged.
+    pub stale_markers: u64,
+    /// Sample lines whose text was known.
+    pub matched: u64,
+    /// Sample lines that were parsed.
+    pub parsed: u64,
+    /// Bytes of bodies as received.
+    pub wire_bytes: u64,
+    /// Bytes of bodies after decompression.
+    pub body_bytes: u64,
+    /// Connections opened.
+    pub connections_opened: u64,
+    /// Scrapes that failed for `sample_limit`.
+    pub exceeded_sample_limit: u64,
+    /// Scrapes that failed for `body_size_limit`.
+    pub exceeded_body_limit: u64,
+    /// Samples of a series that the body had already.
+    pub duplicates: u64,
+    /// Samples with an explicit timestamp that is not newer than the one before.
+    pub out_of_order: u64,
+    /// Samples with an explicit timestamp too far ahead.
+    pub out_of_bounds: u64,
+    /// Samples that metric relabelling dropped.
+    pub relabel_dropped: u64,
+    /// Exemplars that were not logged.
+    pub exemplars_dropped: u64,
+    /// Timestamp of the newest logged sample, milliseconds since the Unix epoch.
+    pub highest_timestamp_ms: i64,
+    /// Gauge: memory by purpose, in bytes.
+    pub memory: BTreeMap<&'static str, u64>,
+    /// The log.
+    pub log: LogStats,
+    /// Damaged places of the log that were skipped.
+    pub damaged: u64,
+    /// Per endpoint.
+    pub endpoints: Vec<EndpointFigures>,
+}
+
+/// What one shard's queue to one endpoint has counted.
+#[derive(Debug, Clone)]
+pub struct EndpointFigures {
+    /// Endpoint identity.
+    pub identity: String,
+    /// URL without credentials.
+    pub url: String,
+    /// The queue's counters.
+    pub stats: QueueStats,
+    /// Age of the oldest sample that is not acknowledged, in milliseconds.
+    pub lag_ms: u64,
+}

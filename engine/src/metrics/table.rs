@@ -1,0 +1,201 @@
+//! Every metric of the process in one table: name, kind, labels, meaning.
+//!
+//! Names that Prometheus users alert on are kept; our own begin with `ringscrape_`.
+
+/// One metric family of our own exposition.
+#[derive(Debug)]
+pub struct Metric {
+    /// Family name.
+    pub name: &'static str,
+    /// TYPE.
+    pub kind: Kind,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// HELP: what it counts, in which unit, what to do about it.
+    pub help: &'static str,
+}
+
+/// TYPE of a family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Cumulative buckets, sum and count since the process started.
+    Histogram,
+    /// Quantiles, sum and count since the process started.
+    Summary,
+}
+
+impl Kind {
+    /// As written in a TYPE line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+            Kind::Summary => "summary",
+        }
+    }
+}
+
+macro_rules! metrics {
+    ($($ident:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub static $ident: Metric =
+                Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+        /// All metrics, in the order of the exposition.
+        pub static ALL: &[&Metric] = &[$(&$ident),*];
+    };
+}
+
+metrics! {
+    BUILD_INFO = Gauge "ringscrape_build_info" ["version"]
+        "1, labelled with the version of the program.";
+    SHARDS = Gauge "ringscrape_shards" []
+        "Data plane threads, each pinned to a core.";
+    START_TIME = Gauge "process_start_time_seconds" []
+        "Start of the process, seconds since the Unix epoch.";
+    CPU_SECONDS = Counter "process_cpu_seconds_total" []
+        "User and system CPU time of the process, in seconds.";
+    RESIDENT_BYTES = Gauge "process_resident_memory_bytes" []
+        "Resident memory of the process, in bytes.";
+    OPEN_FDS = Gauge "process_open_fds" []
+        "Open file descriptors.";
+    MAX_FDS = Gauge "process_max_fds" []
+        "Limit of open file descriptors; each target being scraped holds one.";
+
+    CONFIG_SUCCESSFUL = Gauge "prometheus_config_last_reload_successful" []
+        "1 if the last read of the configuration file succeeded, 0 if the old one is kept.";
+    CONFIG_SUCCESS_TIME = Gauge "prometheus_config_last_reload_success_timestamp_seconds" []
+        "When the configuration in force was read, seconds since the Unix epoch.";
+
+    SD_FAILED = Counter "prometheus_sd_refresh_failures_total" ["mechanism"]
+        "Failed reads of a service discovery; the last good list stays in force.";
+    POOL_TARGETS = Gauge "prometheus_target_scrape_pool_targets" ["scrape_job"]
+        "Active targets of the job.";
+    POOL_EXCEEDED_LIMIT = Gauge "ringscrape_scrape_pool_exceeded_target_limit" ["scrape_job"]
+        "1 while the job has more targets than target_limit: all of them fail.";
+    POOL_DROPPED = Gauge "ringscrape_scrape_pool_dropped_targets" ["scrape_job"]
+        "Targets that relabel_configs dropped.";
+    POOL_FAILED = Gauge "ringscrape_scrape_pool_failed_targets" ["scrape_job"]
+        "Discovered targets that no valid target could be built from; the log says why.";
+
+    SCRAPES = Counter "ringscrape_scrapes_total" ["result"]
+        "Finished scrapes by result: ok, or the cause of the failure.";
+    SCRAPE_DURATION = Summary "ringscrape_scrape_duration_seconds" []
+        "From the start of a scrape to the arrival of its last byte, in seconds.";
+    SLOT_LATENESS = Summary "ringscrape_slot_lateness_seconds" []
+        "How long after its slot a scrape was started, in seconds.";
+    SLOTS_MISSED = Counter "ringscrape_slots_missed_total" ["cause"]
+        "Slots in which a target was not scraped, by cause: overrun (the scrape before was still running), late (the process was).";
+    SAMPLES = Counter "ringscrape_samples_total" []
+        "Samples written to the log, the automatic series included.";
+    STALE_MARKERS = Counter "ringscrape_stale_markers_total" []
+        "Staleness markers written to the log.";
+    MATCH_SAMPLES = Counter "ringscrape_match_samples_total" ["path"]
+        "Sample lines read, by path: matched (known text) or parsed (new or changed text).";
+    SCRAPE_BYTES = Counter "ringscrape_scrape_bytes_total" ["kind"]
+        "Bytes of responses: wire (as received) and body (after decompression).";
+    CONNECTIONS_OPENED = Counter "ringscrape_connections_opened_total" []
+        "Connections opened to targets; the others were reused.";
+    SAMPLES_DROPPED = Counter "ringscrape_samples_dropped_total" ["cause"]
+        "Exposed samples that were not logged, by cause.";
+    EXCEEDED_SAMPLE_LIMIT = Counter "prometheus_target_scrapes_exceeded_sample_limit_total" []
+        "Scrapes that failed for sample_limit.";
+    EXCEEDED_BODY_LIMIT = Counter "prometheus_target_scrapes_exceeded_body_size_limit_total" []
+        "Scrapes that failed for body_size_limit.";
+    DUPLICATES = Counter "prometheus_target_scrapes_sample_duplicate_timestamp_total" []
+        "Samples of a series that the same body had already; the first one is kept.";
+    OUT_OF_ORDER = Counter "prometheus_target_scrapes_sample_out_of_order_total" []
+        "Samples whose explicit timestamp is not newer than the last one of the series.";
+    OUT_OF_BOUNDS = Counter "prometheus_target_scrapes_sample_out_of_bounds_total" []
+        "Samples whose explicit timestamp is more than ten minutes ahead.";
+    TABLE_BYTES = Gauge "ringscrape_memory_bytes" ["purpose"]
+        "Memory by purpose, in bytes, as accounted by the program.";
+
+    WAL_RECORDS = Counter "ringscrape_wal_records_total" []
+        "Scrapes appended to the log.";
+    WAL_BYTES = Counter "ringscrape_wal_bytes_total" ["kind"]
+        "Bytes appended to the log, by kind of frame.";
+    WAL_SEGMENTS = Gauge "ringscrape_wal_segments" []
+        "Segments on disk.";
+    WAL_DISK_BYTES = Gauge "ringscrape_wal_disk_bytes" []
+        "Bytes of all segments on disk.";
+    WAL_TAIL_BYTES = Gauge "ringscrape_wal_tail_bytes" []
+        "Unsent part of the log that is held in memory, in bytes.";
+    WAL_WRITE_ERRORS = Counter "ringscrape_wal_write_errors_total" ["cause"]
+        "Failed writes, syncs and deletions of log files. Scraping and sending go on; see ringscrape_wal_not_durable_records_total.";
+    WAL_NOT_DURABLE = Counter "ringscrape_wal_not_durable_records_total" []
+        "Scrapes that reached no disk because writing failed; they are sent from memory.";
+    WAL_LOST = Counter "ringscrape_wal_lost_samples_total" ["cause"]
+        "Samples deleted from the log before every endpoint had them, by cause.";
+    WAL_SYNC_SECONDS = Counter "ringscrape_wal_sync_seconds_total" []
+        "Time spent waiting for syncs, in seconds.";
+    WAL_SYNCS = Counter "ringscrape_wal_syncs_total" []
+        "Syncs of log files.";
+    WAL_DAMAGE = Counter "ringscrape_wal_damaged_frames_total" []
+        "Frames that were found damaged and skipped.";
+
+    RW_SAMPLES = Counter "prometheus_remote_storage_samples_total" ["remote_name", "url"]
+        "Samples that the receiver has acknowledged.";
+    RW_EXEMPLARS = Counter "prometheus_remote_storage_exemplars_total" ["remote_name", "url"]
+        "Exemplars that the receiver has acknowledged.";
+    RW_METADATA = Counter "prometheus_remote_storage_metadata_total" ["remote_name", "url"]
+        "Metadata entries that the receiver has acknowledged.";
+    RW_FAILED = Counter "prometheus_remote_storage_samples_failed_total" ["remote_name", "url", "cause"]
+        "Samples that the receiver refused for good, by cause.";
+    RW_DROPPED = Counter "prometheus_remote_storage_samples_dropped_total" ["remote_name", "url", "cause"]
+        "Samples that were not to be sent, by cause: write relabelling, age limit.";
+    RW_RETRIED = Counter "prometheus_remote_storage_samples_retried_total" ["remote_name", "url"]
+        "Samples of requests that had to be repeated.";
+    RW_RESENT = Counter "ringscrape_remote_storage_samples_resent_total" ["remote_name", "url"]
+        "Samples sent again after a start that the receiver had already.";
+    RW_BYTES = Counter "prometheus_remote_storage_bytes_total" ["remote_name", "url"]
+        "Compressed bytes of acknowledged requests.";
+    RW_REQUESTS = Counter "ringscrape_remote_storage_requests_total" ["remote_name", "url", "result"]
+        "Finished requests by result: status class or network.";
+    RW_LATENCY = Histogram "prometheus_remote_storage_sent_batch_duration_seconds" ["remote_name", "url"]
+        "Time from sending a request to its answer, in seconds.";
+    RW_PENDING = Gauge "prometheus_remote_storage_samples_pending" ["remote_name", "url"]
+        "Samples logged and read for sending but not acknowledged.";
+    RW_IN_FLIGHT = Gauge "ringscrape_remote_storage_requests_in_flight" ["remote_name", "url"]
+        "Requests being answered.";
+    RW_HIGHEST_SENT = Gauge "prometheus_remote_storage_queue_highest_sent_timestamp_seconds" ["remote_name", "url"]
+        "Timestamp of the newest acknowledged sample, seconds since the Unix epoch.";
+    RW_LAG = Gauge "ringscrape_remote_storage_lag_seconds" ["remote_name", "url"]
+        "Age of the oldest sample that the endpoint has not acknowledged, in seconds.";
+    HIGHEST_TIMESTAMP = Gauge "prometheus_remote_storage_highest_timestamp_in_seconds" []
+        "Timestamp of the newest logged sample, seconds since the Unix epoch.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_well_formed() {
+        let mut seen = std::collections::HashSet::new();
+        for metric in ALL {
+            assert!(seen.insert(metric.name), "{} stands twice", metric.name);
+            assert!(
+                metric
+                    .name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                metric.kind == Kind::Counter,
+                metric.name.ends_with("_total"),
+                "{}: counters, and only they, end in _total",
+                metric.name
+            );
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Options -> locked storage, one pinned executor per core, the control loop; returns when asked to
+//! stop.
+
+use crate::config::{Config, ConfigError};
+use crate::control::Control;
+use crate::log::SyncPolicy;
+use crate::mailbox::{FromShard, MAILBOX_MESSAGES_MAX, ShardIndex};
+use crate::metrics::{nofile_limits, raise_nofile_limit};
+use crate::shard::{ShardOptions, ShardThread};
+use crate::storage::{Storage, StorageError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// What `ringscrape run` is told on its command line.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// Configuration file.
+    pub config_file: PathBuf,
+    /// Folder of the log.
+    pub storage_path: PathBuf,
+    /// Cap on the log's bytes; 0 = none.
+    pub retention_bytes_max: u64,
+    /// Cap on the age of unsent samples; 0 = none.
+    pub retention_age_ms_max: u64,
+    /// When the log is synced.
+    pub sync: SyncPolicy,
+    /// Where the API listens.
+    pub listen_address: SocketAddr,
+    /// Whether `/-/reload` is served.
+    pub lifecycle: bool,
+    /// How long to go on sending at stop.
+    pub flush_deadline_ms: u64,
+    /// Data plane threads; `None` = one per usable core.
+    pub shards: Option<usize>,
+}
+
+/// Why the process could not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration file is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The storage folder cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The API's address cannot be listened on.
+    #[error("cannot listen on {address} (--web.listen-address): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A thread or the runtime could not be started.
+    #[error("cannot start {what}: {reason}")]
+    Start {
+        /// What.
+        what: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A shard ended although nobody asked it to.
+    #[error("shard {shard} has ended: {reason}")]
+    Shard {
+        /// Which.
+        shard: ShardIndex,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Runs the engine until SIGTERM or SIGINT. `Ok`: stopped as asked; what was not sent is in the
+/// log.
+///
+/// # Errors
+/// The process could not start, or a shard has died.
+pub fn run(options: RunOptions) -> Result<(), RunError> {
+    let config = Config::load(&options.config_file)?;
+    let storage = Storage::lock(&options.storage_path)?;
+    raise_nofile_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| start_error("the control thread", &error))?;
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind(options.listen_address)
+            .await
+            .map_err(|source| RunError::Listen {
+                address: options.listen_address,
+                source,
+            })?;
+        let address = listener.local_addr().unwrap_or(options.listen_address);
+        let cores = usable_cores();
+        let shard_count = storage.shard_count(options.shards.unwrap_or(cores.len()).max(1))?;
+        let (reports, reported) = mpsc::channel::<(ShardIndex, FromShard)>(MAILBOX_MESSAGES_MAX);
+        let mut shards = Vec::with_capacity(shard_count);
+        for shard in 0..shard_count {
+            let options = ShardOptions {
+                shard,
+                shard_count,
+                core: cores[shard % cores.len()],
+                storage_path: storage.path().to_owned(),
+                sync: options.sync,
+                retention_bytes_max: options.retention_bytes_max / shard_count as u64,
+                retention_age_ms_max: options.retention_age_ms_max,
+                connections_max: connections_max(shard_count),
+            };
+            let thread =
+                ShardThread::start(options, reports.clone()).map_err(|reason| RunError::Start {
+                    what: format!("shard {shard}"),
+                    reason,
+                })?;
+            shards.push(thread);
+        }
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            shards = shard_count,
+            api = %format_args!("http://{address}"),
+            storage = %options.storage_path.display(),
+            config = %options.config_file.display(),
+            "ringscrape starts"
+        );
+        Control::new(options, config, shards, reported)
+            .run(listener)
+            .await
+    })
+}
+
+fn start_error(what: &str, error: &dyn std::error::Error) -> RunError {
+    RunError::Start {
+        what: what.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+/// Connections that one shard may keep open, out of the process's limit of open files; some are
+/// left for the log, the API and remote write.
+fn connections_max(shard_count: usize) -> usize {
+    let (limit, _) = nofile_limits();
+    let usable = limit.saturating_sub(256).max(64) as usize;
+    if limit < 1024 {
+        warn!(
+            limit,
+            "the limit of open files is low: raise it (ulimit -n, or LimitNOFILE= in a systemd \
+             unit) to more than the number of targets"
+        );
+    }
+    (usable / shard_count).max(16)
+}
+
+/// Numbers of the cores that this process may run on.
+fn usable_cores() -> Vec<usize> {
+    // SAFETY: cpu_set_t is plain data for which all zeroes is the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let size = std::mem::size_of::<libc::cpu_set_t>();
+    // SAFETY: `set` is valid for writes of `size` bytes.
+    let known = unsafe { libc::sched_getaffinity(0, size, &raw mut set) } == 0;
+    let cores: Vec<usize> = (0..libc::CPU_SETSIZE as usize)
+        // SAFETY: the index is below CPU_SETSIZE.
+        .filter(|core| known && unsafe { libc::CPU_ISSET(*core, &set) })
+        .collect();
+    if cores.is_empty() { vec![0] } else { cores }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_core_to_run_on() {
+        assert!(!usable_cores().is_empty());
+    }
+}

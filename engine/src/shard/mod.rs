@@ -1,0 +1,324 @@
+//! One core's data plane: schedule -> fetch -> match -> append -> log -> requests.
+//!
+//! **Runs on**: shard: a glommio executor pinned to a core. Two tasks: the loop here, which sleeps
+//! only when nothing is to be done, and the log's driver, which waits for the disk.
+
+mod scrapes;
+mod sending;
+mod targets;
+mod thread;
+
+pub(crate) use thread::{ShardOptions, ShardThread};
+
+use crate::clock;
+use crate::fetch::{Fetcher, FetcherLimits};
+use crate::log::driver::{Driver, DriverOptions};
+use crate::log::{prepare, restore, shard_dir};
+use crate::mailbox::{EndpointLink, FromShard, ShardIndex, ToShard};
+use crate::metrics::ShardFigures;
+use futures_util::future::{self, Either};
+use glommio::Task;
+use glommio::timer::Timer;
+use ringscrape_wal::log::{LogOptions, ShardLog};
+use ringscrape_wal::scrape::Scrape;
+use scrapes::Scrapes;
+use sending::Sending;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// How often arrived bytes are looked for while responses are awaited, in milliseconds. Each look
+/// costs a wake-up; what arrives in between is taken together.
+const TICK_MS: u64 = 4;
+/// Longest sleep, in milliseconds.
+const SLEEP_MS_MAX: u64 = 1_000;
+/// Messages taken in one turn.
+const MESSAGES_PER_TURN_MAX: usize = 4;
+/// How often it is looked whether the log has been recovered, in milliseconds.
+const RECOVERY_POLL_MS: u64 = 10;
+/// Series of former runs that are older have ended for every receiver, in milliseconds.
+const RESTORE_AGE_MS_MAX: i64 = 10 * 60_000;
+/// How long the cursor of an endpoint that left the configuration is kept, in milliseconds.
+const CURSOR_KEEP_MS: i64 = 24 * 3_600_000;
+/// How often unused blocks and layouts are dropped, in milliseconds.
+const SWEEP_MS: u64 = 10_000;
+
+/// One shard.
+struct Shard {
+    options: ShardOptions,
+    messages: mpsc::Receiver<ToShard>,
+    /// A message that ended a sleep.
+    message: Option<ToShard>,
+    reports: mpsc::Sender<(ShardIndex, FromShard)>,
+    fetcher: Fetcher,
+    scrapes: Scrapes,
+    sending: Sending,
+    log: Rc<RefCell<ShardLog>>,
+    driver: Driver,
+    driving: Task<()>,
+    /// Endpoints that wait for the log's recovery: before it no cursor is known.
+    links: Option<Vec<EndpointLink>>,
+    /// What targets last had in the log of former runs, by key, until it has been taken over.
+    restored: Rc<RefCell<HashMap<u64, Arc<Scrape>>>>,
+    stop_deadline_ms: Option<i64>,
+    sweep_at_ms: u64,
+}
+
+impl Shard {
+    /// Opens the shard's log and gets ready to take messages.
+    fn open(
+        options: ShardOptions,
+        messages: mpsc::Receiver<ToShard>,
+        reports: mpsc::Sender<(ShardIndex, FromShard)>,
+    ) -> Result<Self, String> {
+        let fetcher = Fetcher::new(FetcherLimits {
+            connections_max: options.connections_max,
+            ..FetcherLimits::default()
+        })
+        .map_err(|error| format!("cannot create an epoll descriptor: {error}"))?;
+        let dir = shard_dir(&options.storage_path, options.shard);
+        let first_segment = prepare(&dir).map_err(|error| error.to_string())?;
+        let log = Rc::new(RefCell::new(ShardLog::new(
+            LogOptions {
+                retention_bytes_max: Some(options.retention_bytes_max).filter(|max| *max > 0),
+                retention_age_ms_max: i64::try_from(options.retention_age_ms_max)
+                    .ok()
+                    .filter(|max| *max > 0),
+                salt: salt(),
+                ..LogOptions::default()
+            },
+            first_segment,
+        )));
+        let driver = Driver::new(
+            log.clone(),
+            DriverOptions {
+                dir: dir.clone(),
+                first_segment,
+                sync: options.sync,
+                cursor_keep_ms: CURSOR_KEEP_MS,
+                now_ms: clock::now_ms,
+            },
+        );
+        let task = driver.clone();
+        let driving = glommio::spawn_local(async move { task.run().await });
+        let restored = Rc::new(RefCell::new(HashMap::new()));
+        glommio::spawn_local(restore_former(
+            log.clone(),
+            dir.clone(),
+            first_segment,
+            restored.clone(),
+        ))
+        .detach();
+        let run_start = log.borrow().end();
+        let shard = options.shard;
+        let sending = Sending::new(shard, options.shard_count, run_start, dir);
+        Ok(Self {
+            scrapes: Scrapes::new(shard, log.clone(), reports.clone()),
+            sending,
+            fetcher,
+            log,
+            driver,
+            driving,
+            links: None,
+            restored,
+            messages,
+            message: None,
+            reports,
+            stop_deadline_ms: None,
+            sweep_at_ms: 0,
+            options,
+        })
+    }
+
+    /// Works until told to stop. `Ok`: stopped as told, the log is synced, the cursors are saved.
+    async fn run(mut self) -> Result<(), String> {
+        let _ = self
+            .reports
+            .send((self.options.shard, FromShard::Ready))
+            .await;
+        loop {
+            let now = scrapes::now();
+            self.take_messages();
+            self.set_endpoints();
+            if self.stop_deadline_ms.is_none() {
+                self.scrapes.advance(&mut self.fetcher, now);
+            }
+            let more = self
+                .fetcher
+                .poll(now, &mut self.scrapes)
+                .map_err(|error| format!("epoll failed: {error}"))?;
+            let send_at_ms = self.sending.poll(&mut self.scrapes.log.borrow_mut());
+            self.sweep();
+            if let Some(deadline_ms) = self.stop_deadline_ms
+                && (self.sending.is_drained() || clock::now_ms() >= deadline_ms)
+            {
+                break;
+            }
+            self.wait(more, send_at_ms).await;
+        }
+        self.driver.stop();
+        self.driving.await;
+        Ok(())
+    }
+
+    fn take_messages(&mut self) {
+        for _ in 0..MESSAGES_PER_TURN_MAX {
+            let message = match self.message.take() {
+                Some(message) => message,
+                None => match self.messages.try_recv() {
+                    Ok(message) => message,
+                    Err(_) => return,
+                },
+            };
+            self.take(message);
+        }
+    }
+
+    fn take(&mut self, message: ToShard) {
+        let now_ms = clock::now_ms();
+        match message {
+            ToShard::Add(assignments) => {
+                for assignment in assignments {
+                    let (index, to_schedule) = self.scrapes.targets.add(assignment, now_ms);
+                    let idle = self.scrapes.targets.slab[index].flight.is_none();
+                    if to_schedule && idle {
+                        self.scrapes.schedule(index);
+                    }
+                }
+            }
+            ToShard::Remove(keys) => {
+                for key in keys {
+                    self.scrapes.remove(&mut self.fetcher, key);
+                }
+            }
+            ToShard::Endpoints(links) => self.links = Some(links),
+            ToShard::Resolved(name, result) => {
+                self.scrapes.resolved(&mut self.fetcher, &name, result);
+            }
+            // Who asked may have gone away.
+            ToShard::Figures(answer) => {
+                let _ = answer.send(self.figures());
+            }
+            ToShard::Statuses(answer) => {
+                let _ = answer.send(self.scrapes.targets.statuses());
+            }
+            ToShard::Stop { deadline_ms } => {
+                self.stop_deadline_ms = Some(deadline_ms);
+                self.scrapes.drop_flights(&mut self.fetcher);
+                self.sending.flush();
+            }
+        }
+    }
+
+    /// Takes over new endpoints, once the log knows the cursors of former runs.
+    fn set_endpoints(&mut self) {
+        let mut log = self.log.borrow_mut();
+        if let Some(links) = self.links.take_if(|_| log.adopted()) {
+            self.sending.set_endpoints(links, &mut log);
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now_ms = clock::monotonic_ms();
+        if now_ms >= self.sweep_at_ms {
+            self.sweep_at_ms = now_ms + SWEEP_MS;
+            self.scrapes.tables.sweep();
+        }
+        self.scrapes
+            .restored
+            .extend(self.restored.borrow_mut().drain());
+    }
+
+    /// Sleeps until the next thing is due, a message or an answer comes, or the next tick.
+    async fn wait(&mut self, more: bool, send_at_ms: u64) {
+        let now_ms = clock::monotonic_ms();
+        if more || send_at_ms <= now_ms || self.message.is_some() {
+            // The log's driver gets its turn.
+            glommio::executor().yield_task_queue_now().await;
+            return;
+        }
+        let mut until_ms = (now_ms + SLEEP_MS_MAX).min(send_at_ms);
+        if self.fetcher.in_flight() > 0 {
+            until_ms = until_ms.min(now_ms + TICK_MS);
+        }
+        if self.links.is_some() {
+            until_ms = until_ms.min(now_ms + RECOVERY_POLL_MS);
+        }
+        if self.stop_deadline_ms.is_some() {
+            until_ms = until_ms.min(now_ms + TICK_MS);
+        } else if let Some(due_ms) = self.scrapes.wheel.next_deadline() {
+            until_ms = until_ms.min(due_ms);
+        }
+        if until_ms <= now_ms {
+            glommio::executor().yield_task_queue_now().await;
+            return;
+        }
+        let timer = Timer::new(Duration::from_millis(until_ms - now_ms));
+        let (messages, message, sending) =
+            (&mut self.messages, &mut self.message, &mut self.sending);
+        let woken = future::poll_fn(|context| {
+            let answered = sending.poll_answers(context);
+            match messages.poll_recv(context) {
+                Poll::Ready(received) => {
+                    *message = received;
+                    Poll::Ready(())
+                }
+                Poll::Pending => answered,
+            }
+        });
+        match future::select(timer, woken).await {
+            Either::Left(_) | Either::Right(_) => {}
+        }
+    }
+
+    fn figures(&self) -> ShardFigures {
+        let mut figures = self.scrapes.figures.clone();
+        figures.log = self.log.borrow().stats();
+        figures.damaged = self.sending.skipped();
+        figures.endpoints = self.sending.figures(clock::now_ms());
+        figures.memory = self.memory();
+        figures
+    }
+
+    fn memory(&self) -> BTreeMap<&'static str, u64> {
+        let tables = self.scrapes.tables.memory_use();
+        BTreeMap::from([
+            ("text", tables.text_bytes as u64),
+            ("derived", tables.derived_bytes as u64),
+            ("layouts", tables.layout_bytes as u64),
+            ("wal_tail", self.log.borrow().stats().tail_bytes),
+        ])
+    }
+}
+
+/// Reads back, beside everything else, what each target had last.
+async fn restore_former(
+    log: Rc<RefCell<ShardLog>>,
+    dir: PathBuf,
+    first_segment: u64,
+    restored: Rc<RefCell<HashMap<u64, Arc<Scrape>>>>,
+) {
+    while !log.borrow().adopted() {
+        glommio::timer::sleep(Duration::from_millis(RECOVERY_POLL_MS)).await;
+    }
+    let oldest_ms = clock::now_ms() - RESTORE_AGE_MS_MAX;
+    restore::last_scrapes(&log, &dir, first_segment, oldest_ms, |entry| {
+        restored
+            .borrow_mut()
+            .insert(entry.scrape.target.key, entry.scrape);
+    })
+    .await;
+}
+
+/// A number that differs in each run: the log's checksums are salted with it.
+fn salt() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+}

@@ -1,0 +1,469 @@
+//! Due slots -> fetches; bodies -> scrapes in the log. The part of a shard that takes bodies.
+
+use super::targets::{Flight, Host, Slot, Targets};
+use crate::api::Health;
+use crate::clock;
+use crate::fetch::{BodySink, FetchError, FetchStats, Fetcher, Now};
+use crate::mailbox::{Addresses, FromShard, HostPort, ShardIndex};
+use crate::matcher::Tables;
+use crate::metrics::ShardFigures;
+use crate::parse::Dialect;
+use crate::schedule::{Due, Wheel};
+use crate::scrape::{Failure, Outcome, Report, ScrapeError, Walk, end_of_run, fail};
+use ringscrape_wal::log::ShardLog;
+use ringscrape_wal::scrape::Scrape;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// How long a looked up address is used before it is looked up again, in the background.
+const ADDRESS_AGE_MS_MAX: u64 = 30_000;
+
+/// Everything a scrape touches but the fetcher.
+pub(super) struct Scrapes {
+    pub(super) shard: ShardIndex,
+    pub(super) targets: Targets,
+    pub(super) tables: Tables,
+    pub(super) wheel: Wheel,
+    pub(super) log: Rc<RefCell<ShardLog>>,
+    pub(super) figures: ShardFigures,
+    /// What targets last had in the log of former runs, by key, until they are added.
+    pub(super) restored: HashMap<u64, Arc<Scrape>>,
+    pub(super) reports: mpsc::Sender<(ShardIndex, FromShard)>,
+    names: HashMap<HostPort, Name>,
+    /// Questions for which the control thread had no place yet.
+    questions: Vec<HostPort>,
+    due: Vec<Due>,
+    now: Now,
+}
+
+/// A looked up name.
+#[derive(Default)]
+struct Name {
+    addresses: Option<Addresses>,
+    looked_up_at_ms: u64,
+    asked: bool,
+    /// Slots of targets whose scrape, or redirect, waits for the answer.
+    waiting: Vec<usize>,
+}
+
+impl Scrapes {
+    pub(super) fn new(
+        shard: ShardIndex,
+        log: Rc<RefCell<ShardLog>>,
+        reports: mpsc::Sender<(ShardIndex, FromShard)>,
+    ) -> Self {
+        let now = now();
+        Self {
+            shard,
+            targets: Targets::default(),
+            tables: Tables::new(),
+            wheel: Wheel::new(now.monotonic_ns / 1_000_000),
+            log,
+            figures: ShardFigures::default(),
+            restored: HashMap::new(),
+            reports,
+            names: HashMap::new(),
+            questions: Vec::new(),
+            due: Vec::new(),
+            now,
+        }
+    }
+
+    /// Starts what is due and ends what has run out of time.
+    pub(super) fn advance(&mut self, fetcher: &mut Fetcher, now: Now) {
+        self.now = now;
+        self.ask();
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.advance(now.monotonic_ns / 1_000_000, &mut due);
+        for due in due.drain(..) {
+            let index = due.id as usize;
+            let Some(slot) = self.targets.slab.get_mut(index) else {
+                continue;
+            };
+            slot.timer = None;
+            match &slot.flight {
+                Some(flight) if flight.resolving => self.finish(
+                    index,
+                    Err(FetchError::Timeout(crate::fetch::Phase::Resolve)),
+                ),
+                Some(_) => fetcher.timeout(due.id, self),
+                None if slot.ends_at_ms.is_some() => self.end_series(fetcher, index),
+                None => self.begin(fetcher, index),
+            }
+        }
+        self.due = due;
+    }
+
+    /// Schedules a target's next slot.
+    pub(super) fn schedule(&mut self, index: usize) {
+        let now_ms = self.now.unix_ns / 1_000_000;
+        let slot = &mut self.targets.slab[index];
+        let next = slot.turns.next(&slot.slots, now_ms);
+        self.set_timer(index, next.at_ms);
+    }
+
+    /// Sets the target's timer to a time of the wall clock.
+    fn set_timer(&mut self, index: usize, at_ms: i64) {
+        // The wheel runs on the monotonic clock: a step of the wall clock must not stop it.
+        let ahead_ms = (at_ms - self.now.unix_ns.div_euclid(1_000_000))
+            .max(0)
+            .unsigned_abs();
+        let deadline_ms = self.now.monotonic_ns / 1_000_000 + ahead_ms;
+        let slot = &mut self.targets.slab[index];
+        if let Some(timer) = slot.timer.take() {
+            self.wheel.cancel(timer);
+        }
+        slot.timer = Some(self.wheel.set(index as u32, deadline_ms));
+    }
+
+    /// The target is gone: its series end two slots from now, unless it comes back until then.
+    pub(super) fn remove(&mut self, fetcher: &mut Fetcher, key: u64) {
+        let Some(index) = self.targets.find(key) else {
+            return;
+        };
+        fetcher.forget(index as u32);
+        let slot = &mut self.targets.slab[index];
+        slot.flight = None;
+        let interval_ms = slot.slots.interval_ms() as i64;
+        let end_ms = slot
+            .turns
+            .next(&slot.slots, self.now.unix_ns / 1_000_000)
+            .at_ms;
+        slot.ends_at_ms = Some(end_ms);
+        // One more slot and a tenth, as Prometheus waits: so a target that moved between jobs or
+        // came back has new samples first.
+        self.set_timer(index, end_ms + interval_ms + interval_ms / 10);
+    }
+
+    /// Drops what is under way: the process stops, and a scrape cut short says nothing.
+    pub(super) fn drop_flights(&mut self, fetcher: &mut Fetcher) {
+        for (index, slot) in &mut self.targets.slab {
+            if slot.flight.take().is_some() {
+                fetcher.forget(index as u32);
+            }
+        }
+    }
+
+    fn end_series(&mut self, fetcher: &mut Fetcher, index: usize) {
+        fetcher.forget(index as u32);
+        let slot = &mut self.targets.slab[index];
+        let end_ms = slot.ends_at_ms.unwrap_or_default();
+        if let Some(outcome) = end_of_run(&mut self.tables, &mut slot.state, end_ms) {
+            self.log_outcome(index, outcome, end_ms);
+        }
+        let id = self.targets.slab[index].log_target.id;
+        self.log.borrow_mut().forget_target(id);
+        self.targets.remove(index);
+    }
+
+    /// A slot is due.
+    fn begin(&mut self, fetcher: &mut Fetcher, index: usize) {
+        let now_ms = self.now.unix_ns / 1_000_000;
+        let slot = &mut self.targets.slab[index];
+        let Some(begun) = slot.turns.begin(&slot.slots, now_ms) else {
+            return self.schedule(index);
+        };
+        self.figures.slots_missed_late += begun.missed;
+        self.figures.slot_lateness.record(begun.late_ms * 1_000);
+        if let Some(scrape) = self.restored.remove(&slot.target.key.0) {
+            slot.state.restore(&scrape);
+        }
+        slot.last_scrape_ms = Some(begun.timestamp_ms);
+        slot.flight = Some(Flight {
+            timestamp_ms: begun.timestamp_ms,
+            started_us: clock::monotonic_us(),
+            walk: None,
+            resolving: false,
+        });
+        if let Some(reason) = slot.forced_error.clone() {
+            let error = FetchError::Body {
+                cause: "target_limit",
+                message: reason.to_string(),
+            };
+            return self.finish(index, Err(error));
+        }
+        let timeout_ms = slot.target.timeout_ms as i64;
+        self.set_timer(index, now_ms + timeout_ms);
+        let slot = &mut self.targets.slab[index];
+        match &slot.host {
+            Host::Address(addresses) => {
+                let addresses = addresses.clone();
+                self.fetch(fetcher, index, addresses);
+            }
+            Host::Name(name) => {
+                let name = name.clone();
+                match self.addresses(&name, index) {
+                    Some(addresses) => self.fetch(fetcher, index, addresses),
+                    None => {
+                        if let Some(flight) = &mut self.targets.slab[index].flight {
+                            flight.resolving = true;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn fetch(&mut self, fetcher: &mut Fetcher, index: usize, addresses: Addresses) {
+        match &self.targets.slab[index].request {
+            Ok(request) => {
+                let request = request.clone();
+                let now = self.now;
+                fetcher.start(index as u32, request, addresses, now, self);
+            }
+            Err(reason) => {
+                let error = FetchError::Body {
+                    cause: "url",
+                    message: reason.clone(),
+                };
+                self.finish(index, Err(error));
+            }
+        }
+    }
+
+    /// The addresses of a name, if known; else the target waits for them.
+    fn addresses(&mut self, name: &HostPort, index: usize) -> Option<Addresses> {
+        let now_ms = self.now.monotonic_ns / 1_000_000;
+        let known = self.names.entry(name.clone()).or_default();
+        let old = now_ms.saturating_sub(known.looked_up_at_ms) > ADDRESS_AGE_MS_MAX;
+        if (known.addresses.is_none() || old) && !known.asked {
+            known.asked = true;
+            self.questions.push(name.clone());
+        }
+        let addresses = known.addresses.clone();
+        if addresses.is_none() && !known.waiting.contains(&index) {
+            known.waiting.push(index);
+        }
+        self.ask();
+        addresses
+    }
+
+    /// Hands questions to the control thread, as far as it has place.
+    fn ask(&mut self) {
+        while let Some(name) = self.questions.pop() {
+            let message = (self.shard, FromShard::Resolve(name.clone()));
+            if self.reports.try_send(message).is_err() {
+                return self.questions.push(name);
+            }
+        }
+    }
+
+    /// The answer to a question: scrapes that wait for it go on.
+    pub(super) fn resolved(
+        &mut self,
+        fetcher: &mut Fetcher,
+        name: &HostPort,
+        result: Result<Addresses, String>,
+    ) {
+        let Some(known) = self.names.get_mut(name) else {
+            return;
+        };
+        known.asked = false;
+        known.looked_up_at_ms = self.now.monotonic_ns / 1_000_000;
+        if let Ok(addresses) = &result {
+            known.addresses = Some(addresses.clone());
+        }
+        // A look-up that failed leaves the addresses known before in force.
+        let waiting = std::mem::take(&mut known.waiting);
+        for index in waiting {
+            let Some(slot) = self.targets.slab.get_mut(index) else {
+                continue;
+            };
+            let own = matches!(&slot.host, Host::Name(own) if own == name);
+            match &mut slot.flight {
+                Some(flight) if flight.resolving && !own => {}
+                Some(flight) if flight.resolving => {
+                    flight.resolving = false;
+                    match &result {
+                        Ok(addresses) => self.fetch(fetcher, index, addresses.clone()),
+                        Err(reason) => {
+                            let (host, reason) = (name.host.to_string(), reason.clone());
+                            self.finish(index, Err(FetchError::Resolve { host, reason }));
+                        }
+                    }
+                }
+                Some(_) => {
+                    let addresses = result.clone().map(|addresses| addresses.to_vec());
+                    let now = self.now;
+                    fetcher.resolved(index as u32, &name.host, addresses, now, self);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// A scrape has ended: its outcome goes into the log, and the next slot is scheduled.
+    fn finish(&mut self, index: usize, result: Result<FetchStats, FetchError>) {
+        let Some(slot) = self.targets.slab.get_mut(index) else {
+            return;
+        };
+        let Some(flight) = slot.flight.take() else {
+            return;
+        };
+        let now_ms = clock::now_ms();
+        let duration_us = match &result {
+            Ok(stats) => stats.duration_ns / 1_000,
+            Err(_) => clock::monotonic_us().saturating_sub(flight.started_us),
+        };
+        let body_bytes = match &result {
+            Ok(stats) => stats.body_bytes,
+            Err(FetchError::ContentType { body_bytes, .. }) => *body_bytes,
+            Err(_) => 0,
+        };
+        let report = Report {
+            timestamp_ms: flight.timestamp_ms,
+            now_ms,
+            duration_s: duration_us as f64 / 1e6,
+            timeout_s: slot.target.timeout_ms as f64 / 1e3,
+            body_bytes,
+        };
+        if let Ok(stats) = &result {
+            self.figures.scrape_duration.record(duration_us);
+            self.figures.wire_bytes += stats.wire_bytes;
+            self.figures.body_bytes += stats.body_bytes;
+            self.figures.connections_opened += u64::from(!stats.connection_reused);
+        }
+        let (outcome, cause) = outcome(&mut self.tables, slot, flight.walk, result, report);
+        slot.last_duration_s = duration_us as f64 / 1e6;
+        slot.health = if cause == "ok" {
+            Health::Up
+        } else {
+            Health::Down
+        };
+        *self.figures.scrapes.entry(cause).or_insert(0) += 1;
+        self.figures.exceeded_sample_limit += u64::from(cause == "sample_limit");
+        self.figures.exceeded_body_limit += u64::from(cause == "body_size_limit");
+        self.log_outcome(index, outcome, now_ms);
+        let slot = &mut self.targets.slab[index];
+        let next = slot.turns.finish(&slot.slots, now_ms);
+        self.figures.slots_missed_overrun += next.overrun;
+        self.set_timer(index, next.at_ms);
+    }
+
+    fn log_outcome(&mut self, index: usize, outcome: Outcome, now_ms: i64) {
+        let slot = &self.targets.slab[index];
+        let figures = &mut self.figures;
+        let stats = &outcome.stats;
+        figures.matched += u64::from(stats.matched);
+        figures.parsed += u64::from(stats.parsed);
+        figures.duplicates += u64::from(stats.duplicates);
+        figures.out_of_order += u64::from(stats.out_of_order);
+        figures.out_of_bounds += u64::from(stats.out_of_bounds);
+        figures.relabel_dropped += u64::from(
+            stats
+                .samples_scraped
+                .saturating_sub(stats.samples_post_relabel),
+        );
+        figures.exemplars_dropped += u64::from(stats.exemplars_dropped);
+        figures.stale_markers += u64::from(stats.stale_markers);
+        figures.samples += u64::from(outcome.layout.len);
+        figures.highest_timestamp_ms = figures.highest_timestamp_ms.max(outcome.timestamp_ms);
+        let scrape = Scrape {
+            target: slot.log_target.clone(),
+            route: slot.route.clone(),
+            timestamp_ms: outcome.timestamp_ms,
+            layout: outcome.layout,
+            values: outcome.values,
+            stale: outcome.stale,
+            sides: outcome.sides,
+        };
+        self.log.borrow_mut().append(Arc::new(scrape), now_ms);
+    }
+}
+
+impl BodySink for Scrapes {
+    fn head(&mut self, id: u32, dialect: Dialect) -> Result<(), FetchError> {
+        if let Some(slot) = self.targets.slab.get_mut(id as usize)
+            && let Some(flight) = &mut slot.flight
+        {
+            flight.walk = Some(Walk::begin(&mut self.tables, &slot.state, dialect));
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, id: u32, bytes: &[u8], last: bool) -> Result<usize, FetchError> {
+        let slot = self.targets.slab.get_mut(id as usize);
+        let walk = slot
+            .and_then(|slot| slot.flight.as_mut())
+            .and_then(|f| f.walk.as_mut());
+        // A body that goes wrong is taken to its end all the same: whether it arrives whole decides
+        // what the failure means, and the connection can be kept.
+        Ok(walk
+            .and_then(|walk| walk.feed(bytes, last).ok())
+            .unwrap_or(bytes.len()))
+    }
+
+    fn done(&mut self, id: u32, result: Result<FetchStats, FetchError>) {
+        self.finish(id as usize, result);
+    }
+
+    fn need_address(&mut self, id: u32, host: &str, port: u16) {
+        let name = HostPort {
+            host: host.into(),
+            port,
+        };
+        let known = self.names.entry(name.clone()).or_default();
+        known.waiting.push(id as usize);
+        if !known.asked {
+            known.asked = true;
+            self.questions.push(name);
+        }
+        self.ask();
+    }
+}
+
+/// What a scrape comes to, and its result for metrics.
+fn outcome(
+    tables: &mut Tables,
+    slot: &mut Slot,
+    walk: Option<Walk>,
+    result: Result<FetchStats, FetchError>,
+    report: Report,
+) -> (Outcome, &'static str) {
+    let outcome = match (result, walk) {
+        (Ok(_), Some(walk)) => walk.finish(tables, &mut slot.state, &report),
+        (Ok(_), None) => {
+            let failure = Failure::Other("BUG: a body without a head".to_owned());
+            fail(tables, &mut slot.state, failure, &report)
+        }
+        (Err(error), _) => {
+            let failure = match &error {
+                FetchError::BodySizeLimit => Failure::BodySizeLimit {
+                    limit_bytes: slot.target.scrape_config.rules.body_size_limit_bytes,
+                },
+                other => Failure::Other(other.to_string()),
+            };
+            slot.last_error = error.to_string();
+            return (
+                fail(tables, &mut slot.state, failure, &report),
+                error.cause(),
+            );
+        }
+    };
+    let cause = match &outcome.error {
+        None => "ok",
+        Some(ScrapeError::Parse { .. }) => "parse",
+        Some(ScrapeError::Series(_)) => "series",
+        Some(ScrapeError::LabelLimit(_)) => "label_limit",
+        Some(ScrapeError::SampleLimit { .. }) => "sample_limit",
+        Some(ScrapeError::Incomplete) => "closed",
+        Some(ScrapeError::Failed(_)) => "failed",
+    };
+    slot.last_error = outcome
+        .error
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    (outcome, cause)
+}
+
+/// Both clocks now.
+pub(super) fn now() -> Now {
+    Now {
+        monotonic_ns: clock::monotonic_us() * 1_000,
+        unix_ns: clock::now_us() as i64 * 1_000,
+    }
+}

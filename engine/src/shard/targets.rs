@@ -1,0 +1,181 @@
+//! The targets of one shard: a slab of their states, found by key.
+
+use crate::api::{Health, TargetStatus};
+use crate::fetch::{FetchRequest, RequestSettings};
+use crate::mailbox::{Addresses, Assignment, HostPort};
+use crate::schedule::{Timer, Turns};
+use crate::scrape::TargetState;
+use crate::target::Target;
+use ringscrape_cluster::slot::Slots;
+use ringscrape_wal::definition::{self as wal, Route};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// One target of the shard.
+pub(super) struct Slot {
+    pub(super) target: Arc<Target>,
+    pub(super) route: Arc<Route>,
+    pub(super) forced_error: Option<Arc<str>>,
+    pub(super) log_target: Arc<wal::Target>,
+    pub(super) state: TargetState,
+    pub(super) slots: Slots,
+    pub(super) turns: Turns,
+    /// With a flight: when its time is up; else when the next slot, or the end, is due.
+    pub(super) timer: Option<Timer>,
+    pub(super) request: Result<Arc<FetchRequest>, String>,
+    pub(super) host: Host,
+    pub(super) flight: Option<Flight>,
+    /// The target is gone: its series end at this slot time, unless it comes back before.
+    pub(super) ends_at_ms: Option<i64>,
+    pub(super) health: Health,
+    pub(super) last_error: String,
+    pub(super) last_scrape_ms: Option<i64>,
+    pub(super) last_duration_s: f64,
+}
+
+/// Where to connect to.
+pub(super) enum Host {
+    /// The target's URL has an address.
+    Address(Addresses),
+    /// It has a name.
+    Name(HostPort),
+}
+
+/// A scrape under way.
+pub(super) struct Flight {
+    /// Timestamp of its samples.
+    pub(super) timestamp_ms: i64,
+    /// When it was started, on the monotonic clock.
+    pub(super) started_us: u64,
+    /// The body so far, once its head has come.
+    pub(super) walk: Option<crate::scrape::Walk>,
+    /// The fetch has not begun: the host name is being resolved.
+    pub(super) resolving: bool,
+}
+
+/// All targets of one shard.
+#[derive(Default)]
+pub(super) struct Targets {
+    pub(super) slab: slab::Slab<Slot>,
+    by_key: HashMap<u64, usize>,
+    settings: Vec<Arc<RequestSettings>>,
+}
+
+impl Targets {
+    /// The slot of a target.
+    pub(super) fn find(&self, key: u64) -> Option<usize> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// Adds a target, or replaces the one with its key, which keeps its state.
+    /// Returns its slot, and whether it is new and must be scheduled.
+    pub(super) fn add(&mut self, assignment: Assignment, now_ms: i64) -> (usize, bool) {
+        let Assignment {
+            target,
+            route,
+            forced_error,
+        } = assignment;
+        let request = self.request(&target);
+        let key = target.key.0;
+        if let Some(index) = self.find(key) {
+            let slot = &mut self.slab[index];
+            let rescheduled = slot.target.interval_ms != target.interval_ms;
+            if rescheduled {
+                slot.slots = Slots::new(target.key, target.interval_ms);
+                slot.turns = match slot.last_scrape_ms {
+                    Some(last_ms) => Turns::after(&slot.slots, last_ms),
+                    None => Turns::starting_at(&slot.slots, now_ms),
+                };
+            }
+            let back = slot.ends_at_ms.take().is_some();
+            slot.state.set_rules(target.scrape_config.rules.clone());
+            slot.host = host(&target);
+            slot.target = target;
+            slot.route = route;
+            slot.forced_error = forced_error;
+            slot.request = request;
+            return (index, rescheduled || back);
+        }
+        let log_target = Arc::new(wal::Target {
+            id: wal::next_id(),
+            key,
+            labels: target.labels.as_slice().into(),
+        });
+        let slots = Slots::new(target.key, target.interval_ms);
+        let index = self.slab.insert(Slot {
+            state: TargetState::new(log_target.clone(), target.scrape_config.rules.clone()),
+            turns: Turns::starting_at(&slots, now_ms),
+            slots,
+            timer: None,
+            host: host(&target),
+            request,
+            target,
+            route,
+            forced_error,
+            log_target,
+            flight: None,
+            ends_at_ms: None,
+            health: Health::Unknown,
+            last_error: String::new(),
+            last_scrape_ms: None,
+            last_duration_s: 0.0,
+        });
+        self.by_key.insert(key, index);
+        (index, true)
+    }
+
+    /// Forgets a target for good.
+    pub(super) fn remove(&mut self, index: usize) {
+        let slot = self.slab.remove(index);
+        self.by_key.remove(&slot.target.key.0);
+    }
+
+    /// State of all targets, for the API.
+    pub(super) fn statuses(&self) -> Vec<TargetStatus> {
+        let active = self
+            .slab
+            .iter()
+            .filter(|(_, slot)| slot.ends_at_ms.is_none());
+        let status = |(_, slot): (usize, &Slot)| TargetStatus {
+            target: slot.target.clone(),
+            health: slot.health,
+            last_error: slot.last_error.clone(),
+            last_scrape_ms: slot.last_scrape_ms,
+            last_duration_s: slot.last_duration_s,
+        };
+        active.map(status).collect()
+    }
+
+    /// The request of a target. What the requests of a job share is kept once.
+    fn request(&mut self, target: &Target) -> Result<Arc<FetchRequest>, String> {
+        let fresh = RequestSettings::new(&target.scrape_config.rules, target.timeout_ms);
+        let settings = match self.settings.iter().find(|have| ***have == fresh) {
+            Some(settings) => settings.clone(),
+            None => {
+                self.settings
+                    .retain(|settings| Arc::strong_count(settings) > 1);
+                let settings = Arc::new(fresh);
+                self.settings.push(settings.clone());
+                settings
+            }
+        };
+        let url = &target.url;
+        FetchRequest::new(&url.authority, &url.path_and_query, settings)
+            .map(Arc::new)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// An address needs no look-up.
+fn host(target: &Target) -> Host {
+    let url = &target.url;
+    let bare = url.host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Host::Address([SocketAddr::new(ip, url.port)].into()),
+        Err(_) => Host::Name(HostPort {
+            host: url.host.as_str().into(),
+            port: url.port,
+        }),
+    }
+}
