@@ -1,0 +1,45 @@
+//! Command line -> the load tool alone, without the engine; same commands as the main program.
+//!
+//! `cargo run --release -p ringscrape-load --example load -- load fleet --help`
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use ringscrape_load::{CompareArgs, DemoArgs, FleetArgs, SinkArgs, compare, demo, fleet, sink};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The parts of a load run.
+    #[command(subcommand)]
+    Load(Box<Load>),
+    Demo(DemoArgs),
+}
+
+#[derive(Subcommand)]
+enum Load {
+    Fleet(FleetArgs),
+    Sink(SinkArgs),
+    Compare(CompareArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Load(load) => match *load {
+            Load::Fleet(args) => fleet::run(args),
+            Load::Sink(args) => sink::run(args),
+            Load::Compare(args) => compare::run(args),
+        },
+        Command::Demo(args) => demo::run(args),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(std::io::stderr(), "error: {error}");
+        ExitCode::FAILURE
+    })
+}
