@@ -1,2 +1,57 @@
-//! Placeholder.
-fn main() {}
+//! The `ringscrape` program: command line in, exit code out.
+
+mod check;
+mod logging;
+mod options;
+
+use clap::Parser;
+use options::{Cli, Command, LoadCommand};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Run(arguments) => {
+            logging::start(arguments.log_level, arguments.log_format);
+            ringscrape_engine::run(arguments.into_options()).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Check { what } => Ok(check::check(&what)),
+        Command::Load {
+            what: LoadCommand::Fleet(arguments),
+        } => {
+            return exit(ringscrape_load::fleet::run(arguments));
+        }
+        Command::Load {
+            what: LoadCommand::Sink(arguments),
+        } => {
+            return exit(ringscrape_load::sink::run(arguments));
+        }
+        Command::Load {
+            what: LoadCommand::Compare(arguments),
+        } => {
+            return exit(ringscrape_load::compare::run(arguments));
+        }
+        Command::Demo(arguments) => return exit(ringscrape_load::demo::run(arguments)),
+    };
+    exit(result)
+}
+
+/// An error's text goes to standard error, in one line with its causes.
+fn exit<E: std::error::Error>(result: Result<ExitCode, E>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                // Many errors already print their cause.
+                if !text.contains(&cause.to_string()) {
+                    text = format!("{text}: {cause}");
+                }
+                source = cause.source();
+            }
+            eprintln!("ringscrape: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

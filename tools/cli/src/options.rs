@@ -1,0 +1,152 @@
+//! The command line: every command and flag, with its default and unit.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringscrape_engine::{RunOptions, SyncPolicy};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Scrapes Prometheus metrics from many targets and forwards them by remote write, losing nothing.
+#[derive(Debug, Parser)]
+#[command(name = "ringscrape", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Scrape the targets of a Prometheus configuration and forward their samples.
+    Run(RunArguments),
+    /// Check a file without running anything.
+    Check {
+        #[command(subcommand)]
+        what: CheckCommand,
+    },
+    /// Fake exporters, a verifying receiver, and comparisons with other agents.
+    Load {
+        #[command(subcommand)]
+        what: LoadCommand,
+    },
+    /// Show the whole pipeline at work: fake exporters, the engine and a verifying receiver.
+    Demo(ringscrape_load::DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CheckCommand {
+    /// Read a configuration file and say what is wrong with it. Exits with 1 if anything is.
+    Config {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Read an exposition from standard input and say what is wrong with it.
+    Metrics {
+        /// Read it as OpenMetrics instead of Prometheus text.
+        #[arg(long)]
+        openmetrics: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LoadCommand {
+    /// Serve many fake exporters on loopback.
+    Fleet(ringscrape_load::FleetArgs),
+    /// Receive remote write and verify what arrives.
+    Sink(ringscrape_load::SinkArgs),
+    /// Run agents one after another on the same load and print one table.
+    Compare(ringscrape_load::CompareArgs),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArguments {
+    /// Configuration file, in Prometheus' format.
+    #[arg(
+        long = "config.file",
+        value_name = "FILE",
+        default_value = "ringscrape.yml"
+    )]
+    config_file: PathBuf,
+    /// Folder of the write-ahead log. One process at a time.
+    #[arg(
+        long = "storage.path",
+        value_name = "DIR",
+        default_value = "data-ringscrape"
+    )]
+    storage_path: PathBuf,
+    /// Oldest unsent samples are deleted, and counted, beyond this many bytes of log; 0 = no bound.
+    #[arg(
+        long = "storage.retention-bytes",
+        value_name = "BYTES",
+        default_value_t = 0
+    )]
+    retention_bytes: u64,
+    /// Unsent samples older than this many hours are deleted, and counted; 0 = no bound.
+    #[arg(
+        long = "storage.retention-hours",
+        value_name = "HOURS",
+        default_value_t = 0
+    )]
+    retention_hours: u64,
+    /// When the log is synced to disk: a time like 1s (a power cut loses at most what came since),
+    /// always (after every write), or never (the system decides). A crash of the process alone
+    /// loses nothing that was written.
+    #[arg(long = "wal.sync", value_name = "POLICY", default_value = "1s")]
+    sync: SyncPolicy,
+    /// Where /metrics and the API listen.
+    #[arg(
+        long = "web.listen-address",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9095"
+    )]
+    listen_address: SocketAddr,
+    /// Serve POST /-/reload.
+    #[arg(long = "web.enable-lifecycle")]
+    enable_lifecycle: bool,
+    /// At stop: how many seconds to go on sending what is logged. The rest is sent after a start.
+    #[arg(
+        long = "remote.flush-deadline",
+        value_name = "SECONDS",
+        default_value_t = 10
+    )]
+    flush_deadline_s: u64,
+    /// Data plane threads; default: one per core that the process may use.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    shards: Option<u16>,
+    /// Lowest level that is logged.
+    #[arg(long = "log.level", value_enum, default_value = "info")]
+    pub(crate) log_level: LogLevel,
+    /// How log lines look.
+    #[arg(long = "log.format", value_enum, default_value = "human")]
+    pub(crate) log_format: LogFormat,
+}
+
+impl RunArguments {
+    pub(crate) fn into_options(self) -> RunOptions {
+        RunOptions {
+            config_file: self.config_file,
+            storage_path: self.storage_path,
+            retention_bytes_max: self.retention_bytes,
+            retention_age_ms_max: self.retention_hours.saturating_mul(3_600_000),
+            sync: self.sync,
+            listen_address: self.listen_address,
+            lifecycle: self.enable_lifecycle,
+            flush_deadline_ms: self.flush_deadline_s.saturating_mul(1_000),
+            shards: self.shards.map(usize::from),
+        }
+    }
+}
