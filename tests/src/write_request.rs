@@ -1,0 +1,158 @@
+//! Bytes of a remote-write 1.0 body -> its series, plainly and strictly.
+//!
+//! Source: `prompb/types.proto` of Prometheus and the remote-write 1.0 specification:
+//! `WriteRequest{timeseries=1, metadata=3}`, `TimeSeries{labels=1, samples=2, exemplars=3}`,
+//! `Label{name=1, value=2}`, `Sample{value=1 double, timestamp=2 int64 ms}`.
+
+/// Names and values in the order in which they were sent.
+pub type Labels = Vec<(String, String)>;
+
+/// One series of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Series {
+    pub(crate) labels: Labels,
+    /// Value bits and timestamp in ms since the epoch.
+    pub(crate) samples: Vec<(u64, i64)>,
+}
+
+/// Decodes an uncompressed request.
+///
+/// # Errors
+/// Says what is malformed.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Series>, String> {
+    let mut all = Vec::new();
+    for field in Fields(bytes) {
+        match field? {
+            (1, Value::Bytes(series)) => all.push(decode_series(series)?),
+            (3, Value::Bytes(_)) => {}
+            (number, _) => return Err(format!("unexpected field {number} in the request")),
+        }
+    }
+    Ok(all)
+}
+
+fn decode_series(bytes: &[u8]) -> Result<Series, String> {
+    let mut series = Series {
+        labels: Vec::new(),
+        samples: Vec::new(),
+    };
+    for field in Fields(bytes) {
+        match field? {
+            (1, Value::Bytes(label)) => series.labels.push(decode_label(label)?),
+            (2, Value::Bytes(sample)) => series.samples.push(decode_sample(sample)?),
+            (3 | 4, Value::Bytes(_)) => {}
+            (number, _) => return Err(format!("unexpected field {number} in a series")),
+        }
+    }
+    Ok(series)
+}
+
+fn decode_label(bytes: &[u8]) -> Result<(String, String), String> {
+    let mut label = (String::new(), String::new());
+    for field in Fields(bytes) {
+        let (number, Value::Bytes(text)) = field? else {
+            return Err("a label has a field that is no string".to_owned());
+        };
+        let text = std::str::from_utf8(text).map_err(|e| format!("label not UTF-8: {e}"))?;
+        match number {
+            1 => label.0 = text.to_owned(),
+            2 => label.1 = text.to_owned(),
+            _ => return Err(format!("unexpected field {number} in a label")),
+        }
+    }
+    Ok(label)
+}
+
+fn decode_sample(bytes: &[u8]) -> Result<(u64, i64), String> {
+    let mut sample = (0, 0);
+    for field in Fields(bytes) {
+        match field? {
+            (1, Value::Fixed64(bits)) => sample.0 = bits,
+            (2, Value::Varint(time)) => sample.1 = time.cast_signed(),
+            (number, _) => return Err(format!("unexpected field {number} in a sample")),
+        }
+    }
+    Ok(sample)
+}
+
+enum Value<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u64, Value<'a>), String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (!self.0.is_empty()).then(|| {
+            let field = self
+                .field()
+                .ok_or_else(|| "cut or malformed protobuf".to_owned());
+            if field.is_err() {
+                self.0 = &[];
+            }
+            field
+        })
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn field(&mut self) -> Option<(u64, Value<'a>)> {
+        let key = self.varint()?;
+        let value = match key & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.take(8)?.try_into().ok()?)),
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Value::Bytes(self.take(length)?)
+            }
+            _ => return None,
+        };
+        Some((key >> 3, value))
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.take(1)?[0];
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `a{b="c"}` with 1.5 at 1000 ms, written out by hand.
+    const BYTES: &[u8] = b"\x0a\x27\x0a\x0d\x0a\x08__name__\x12\x01a\x0a\x06\x0a\x01b\x12\x01c\
+        \x12\x0c\x09\x00\x00\x00\x00\x00\x00\xf8\x3f\x10\xe8\x07\x1a\x00";
+
+    #[test]
+    fn a_series_by_hand() {
+        let labels = vec![("__name__".into(), "a".into()), ("b".into(), "c".into())];
+        let samples = vec![(1.5f64.to_bits(), 1000)];
+        // The trailing `1a 00` inside the series is an empty exemplar, which is passed over.
+        assert_eq!(decode(BYTES).unwrap(), [Series { labels, samples }]);
+    }
+
+    #[test]
+    fn each_cut_is_refused() {
+        for end in 1..BYTES.len() {
+            assert!(decode(&BYTES[..end]).is_err(), "cut at {end}");
+        }
+    }
+}
