@@ -95,7 +95,8 @@ pub fn place(target: u32, n: u64, cycle: u32) -> u32 {
 }
 
 /// Per power of ten: the limit of numerators, what a step of the pace adds, and the least step,
-/// which keeps places so far apart that a value off in its last bits is still nearest to its own place.
+/// which keeps places so far apart that a value off in its last bits is still nearest to its own
+/// place.
 const MAGNITUDES: [(u64, u64, u64); 16] = {
     let mut table = [(1, 1, 1); 16];
     let (mut power, mut limit) = (0, 1u64);
