@@ -29,6 +29,9 @@ struct Job {
     config: Arc<ScrapeConfig>,
     groups: Vec<Arc<TargetGroup>>,
     active: HashMap<u64, Arc<Target>>,
+    /// What the shards were last told of all active targets beside the targets themselves.
+    route: Arc<Route>,
+    forced: Option<Arc<str>>,
     dropped: Vec<crate::labels::Labels>,
     dropped_count: u64,
     failed_count: u64,
@@ -150,14 +153,25 @@ impl Jobs {
             )
             .into()
         });
+        let all_change = !Arc::ptr_eq(&job.route, route) || job.forced != forced;
         let mut active = HashMap::with_capacity(built.targets.len());
         for target in built.targets {
             let key = target.key.0;
+            let known = job.active.get(&key).filter(|known| same(known, &target));
+            match known {
+                Some(known) if !all_change => {
+                    active.insert(key, known.clone());
+                    continue;
+                }
+                _ => {}
+            }
             let blocked = target.blocked.as_deref().map(Arc::from);
             let assignment = assignment(&target, route, forced.clone().or(blocked));
             change[shard_of(key, shard_count)].1.push(assignment);
             active.insert(key, target);
         }
+        job.route = route.clone();
+        job.forced = forced;
         for key in job.active.keys().filter(|key| !active.contains_key(*key)) {
             change[shard_of(*key, shard_count)].0.push(*key);
         }
@@ -166,12 +180,27 @@ impl Jobs {
     }
 }
 
+/// Whether two targets with one key, so with equal labels and URL, are equal in all else too.
+fn same(known: &Target, target: &Target) -> bool {
+    (Arc::ptr_eq(&known.scrape_config, &target.scrape_config)
+        || known.scrape_config == target.scrape_config)
+        && known.interval_ms == target.interval_ms
+        && known.timeout_ms == target.timeout_ms
+        && known.blocked == target.blocked
+        && known.discovered == target.discovered
+}
+
 impl Job {
     fn new(config: Arc<ScrapeConfig>) -> Self {
         Self {
             config,
             groups: Vec::new(),
             active: HashMap::new(),
+            route: Arc::new(Route {
+                id: 0,
+                endpoints: Box::default(),
+            }),
+            forced: None,
             dropped: Vec::new(),
             dropped_count: 0,
             failed_count: 0,

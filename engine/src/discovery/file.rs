@@ -28,7 +28,7 @@ type Files = BTreeMap<PathBuf, Result<Vec<Arc<TargetGroup>>, String>>;
 /// Runs until aborted. Runs on: control; reads files on the runtime's blocking threads.
 pub(super) async fn run(config: FileSdConfig, publisher: Publisher, counters: Arc<Counters>) {
     let changed = Arc::new(Notify::new());
-    let mut watch = Watch::new(changed.clone());
+    let mut watch = Watch::new(&config.files, changed.clone());
     let mut known = BTreeMap::<PathBuf, Vec<Arc<TargetGroup>>>::new();
     loop {
         // Before reading, so that no change falls between the two.
@@ -96,22 +96,15 @@ fn read_all(patterns: &[PathBuf]) -> Files {
 
 /// The files that a pattern names: itself, or with a `*` in its last element what is there.
 fn matching(pattern: &Path) -> Vec<PathBuf> {
-    let name = pattern
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    let Some((prefix, suffix)) = name.split_once('*') else {
+    let name = file_name(pattern);
+    if !name.contains('*') {
         return if pattern.exists() {
             vec![pattern.to_owned()]
         } else {
             Vec::new()
         };
-    };
-    let matches = |name: &str| {
-        name.len() >= prefix.len() + suffix.len()
-            && name.starts_with(prefix)
-            && name.ends_with(suffix)
-    };
+    }
+    let matches = |other: &str| is_named(name, other);
     let folder = folder(pattern);
     let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
@@ -119,6 +112,20 @@ fn matching(pattern: &Path) -> Vec<PathBuf> {
         .filter(|name| matches(name))
         .map(|name| pattern.with_file_name(name))
         .collect()
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default()
+}
+
+/// Whether the last element of a pattern, with at most one `*`, names the file `name`.
+fn is_named(pattern: &str, name: &str) -> bool {
+    let Some((prefix, suffix)) = pattern.split_once('*') else {
+        return pattern == name;
+    };
+    name.len() >= prefix.len() + suffix.len() && name.starts_with(prefix) && name.ends_with(suffix)
 }
 
 fn folder(pattern: &Path) -> PathBuf {
@@ -158,15 +165,26 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(changed: Arc<Notify>) -> Self {
+    fn new(patterns: &[PathBuf], changed: Arc<Notify>) -> Self {
+        let patterns = patterns.to_vec();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading the files makes events too, which must not cause another reading.
-            let ours = |kind: &EventKind| match kind {
+            let by_reading = |kind: &EventKind| match kind {
                 EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
                 EventKind::Access(_) => true,
                 _ => false,
             };
-            if !event.is_ok_and(|event| ours(&event.kind)) {
+            // Other files of the folder may change all the time: a log, for example.
+            let names = |path: &Path| {
+                patterns.iter().any(|pattern| {
+                    is_named(file_name(pattern), file_name(path)) || folder(pattern) == path
+                })
+            };
+            let concerns = |event: notify::Event| {
+                event.need_rescan()
+                    || (!by_reading(&event.kind) && event.paths.iter().any(|path| names(path)))
+            };
+            if event.map_or(true, concerns) {
                 changed.notify_one();
             }
         });
