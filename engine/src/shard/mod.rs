@@ -67,6 +67,7 @@ struct Shard {
     restored: Rc<RefCell<HashMap<u64, Arc<Scrape>>>>,
     stop_deadline_ms: Option<i64>,
     sweep_at_ms: u64,
+    restored_until_ms: u64,
 }
 
 impl Shard {
@@ -131,6 +132,7 @@ impl Shard {
             reports,
             stop_deadline_ms: None,
             sweep_at_ms: 0,
+            restored_until_ms: clock::monotonic_ms() + RESTORE_AGE_MS_MAX as u64,
             options,
         })
     }
@@ -232,6 +234,10 @@ impl Shard {
         self.scrapes
             .restored
             .extend(self.restored.borrow_mut().drain());
+        if now_ms >= self.restored_until_ms {
+            // Targets that have not come back by now have ended for every receiver.
+            self.scrapes.restored = HashMap::new();
+        }
     }
 
     /// Sleeps until the next thing is due, a message or an answer comes, or the next tick.

@@ -3,7 +3,7 @@
 use super::targets::{Flight, Host, Slot, Targets};
 use crate::api::Health;
 use crate::clock;
-use crate::fetch::{BodySink, FetchError, FetchStats, Fetcher, Now};
+use crate::fetch::{BodySink, FetchError, FetchStats, Fetcher, Now, Phase};
 use crate::mailbox::{Addresses, FromShard, HostPort, ShardIndex};
 use crate::matcher::Tables;
 use crate::metrics::ShardFigures;
@@ -85,11 +85,14 @@ impl Scrapes {
             };
             slot.timer = None;
             match &slot.flight {
-                Some(flight) if flight.resolving => self.finish(
-                    index,
-                    Err(FetchError::Timeout(crate::fetch::Phase::Resolve)),
-                ),
-                Some(_) => fetcher.timeout(due.id, self),
+                Some(flight) if flight.resolving => {
+                    self.finish(index, Err(FetchError::Timeout(Phase::Resolve)))
+                }
+                Some(_) => {
+                    fetcher.timeout(due.id, self);
+                    // Whatever the fetcher knows of it: a scrape ends when its time is up.
+                    self.finish(index, Err(FetchError::Timeout(Phase::Wait)));
+                }
                 None if slot.ends_at_ms.is_some() => self.end_series(fetcher, index),
                 None => self.begin(fetcher, index),
             }

@@ -22,6 +22,9 @@ use tracing::{info, warn};
 /// together.
 const ISOLATION_REQUESTS_PER_S: f64 = 5.0;
 
+/// How soon requests that found no place with the control thread are offered again.
+const HELD_RETRY_MS: u64 = 10;
+
 /// The queues of one log: one per endpoint.
 pub(crate) struct Sending {
     shard: usize,
@@ -166,7 +169,9 @@ impl Sending {
                 report(&sender.endpoint, &notice);
             }
             sender.at_end = polled.at_end;
-            if polled.more || !sender.held.is_empty() {
+            if !sender.held.is_empty() {
+                wake_at_ms = wake_at_ms.min(now.monotonic_ms + HELD_RETRY_MS);
+            } else if polled.more {
                 wake_at_ms = now.monotonic_ms;
             }
             wake_at_ms = wake_at_ms.min(polled.wake_at_ms.unwrap_or(u64::MAX));
