@@ -31,8 +31,8 @@ pub(crate) enum ToShard {
     /// Scrape these from their next slot on. A target with a known key replaces the one before
     /// and keeps its state.
     Add(Vec<Assignment>),
-    /// Stop scraping the targets with these keys; their series end.
-    Remove(Vec<u64>),
+    /// Stop scraping these targets.
+    Remove(Vec<Removal>),
     /// The endpoints in force, with their network sides.
     Endpoints(Vec<EndpointLink>),
     /// Answer to `FromShard::Resolve`.
@@ -74,7 +74,26 @@ pub(crate) struct Assignment {
     /// The endpoints of its configuration.
     pub(crate) route: Arc<Route>,
     /// An error that fails every scrape without a request (`target_limit` exceeded).
-    pub(crate) forced_error: Option<Arc<str>>,
+    pub(crate) forced_error: Option<ForcedError>,
+}
+
+/// Why every scrape of a target fails without a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForcedError {
+    /// For metrics.
+    pub(crate) cause: &'static str,
+    /// For people.
+    pub(crate) message: Arc<str>,
+}
+
+/// A target that is no longer to be scraped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Removal {
+    /// Its key.
+    pub(crate) key: u64,
+    /// A target with the same labels and another URL takes its place: its series go on there, and
+    /// end markers would come between their samples.
+    pub(crate) succeeded: bool,
 }
 
 /// What a shard tells the control loop.

@@ -84,7 +84,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
         .enable_all()
         .build()
         .map_err(|error| start_error("the control thread", &error))?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(options.listen_address)
             .await
             .map_err(|source| RunError::Listen {
@@ -103,7 +103,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
                 core: cores[shard % cores.len()],
                 storage_path: storage.path().to_owned(),
                 sync: options.sync,
-                retention_bytes_max: options.retention_bytes_max / shard_count as u64,
+                retention_bytes_max: options.retention_bytes_max.div_ceil(shard_count as u64),
                 retention_age_ms_max: options.retention_age_ms_max,
                 connections_max: connections_max(shard_count),
             };
@@ -114,6 +114,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
                 })?;
             shards.push(thread);
         }
+        drop(reports);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             shards = shard_count,
@@ -125,7 +126,10 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
         Control::new(options, config, shards, reported)
             .run(listener)
             .await
-    })
+    });
+    // A look-up that hangs in the system's resolver must not keep the process.
+    runtime.shutdown_background();
+    result
 }
 
 fn start_error(what: &str, error: &dyn std::error::Error) -> RunError {
@@ -135,11 +139,17 @@ fn start_error(what: &str, error: &dyn std::error::Error) -> RunError {
     }
 }
 
+/// Open files that are left for the API, remote write, discovery and the log.
+pub(crate) const FILES_RESERVED: u64 = 192;
+/// Of them, those that each shard itself has.
+const FILES_PER_SHARD: u64 = 16;
+
 /// Connections that one shard may keep open, out of the process's limit of open files; some are
 /// left for the log, the API and remote write.
 fn connections_max(shard_count: usize) -> usize {
     let (limit, _) = nofile_limits();
-    let usable = limit.saturating_sub(256).max(64) as usize;
+    let reserved = FILES_RESERVED + FILES_PER_SHARD * shard_count as u64;
+    let usable = limit.saturating_sub(reserved) as usize;
     if limit < 1024 {
         warn!(
             limit,
@@ -147,7 +157,7 @@ fn connections_max(shard_count: usize) -> usize {
              unit) to more than the number of targets"
         );
     }
-    (usable / shard_count).max(16)
+    (usable / shard_count).max(1)
 }
 
 /// Numbers of the cores that this process may run on.

@@ -133,7 +133,15 @@ impl Storage {
             Err(error) => return Err(io("read", &file)(error)),
         }
         std::fs::create_dir_all(&wal).map_err(io("create", &wal))?;
-        std::fs::write(&file, format!("{wanted}\n")).map_err(io("write", &file))?;
+        // Renamed into place: a half-written number would stop every later start.
+        let new = wal.join("shards.new");
+        let write = || {
+            let mut open = File::create(&new)?;
+            writeln!(open, "{wanted}")?;
+            open.sync_all()?;
+            std::fs::rename(&new, &file)
+        };
+        write().map_err(io("write", &file))?;
         Ok(wanted)
     }
 

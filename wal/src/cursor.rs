@@ -30,6 +30,8 @@ pub struct CursorSet {
     /// Of the slot written last.
     generation: u64,
     configured: bool,
+    /// Removed endpoints that hold nothing back; not saved.
+    let_go: std::collections::BTreeSet<Box<str>>,
 }
 
 /// One slot to write to the cursor file.
@@ -69,6 +71,7 @@ impl CursorSet {
         let index = match self.find(endpoint) {
             Ok(index) => {
                 if self.cursors[index].removed_at_ms.take().is_some() {
+                    self.let_go.remove(endpoint);
                     self.changes += 1;
                 }
                 index
@@ -153,10 +156,21 @@ impl CursorSet {
         self.configured = true;
     }
 
+    /// The endpoint left the configuration and had acknowledged everything: it holds nothing back
+    /// any more. After a restart this is forgotten, and its cursor holds back what came since until
+    /// `expire`.
+    pub fn let_go(&mut self, endpoint: &str) {
+        self.let_go.insert(endpoint.into());
+    }
+
     /// The slowest mark: everything before it may be deleted. `end` (of the log) without cursors;
     /// `None` until `configure` was called.
     pub fn low_water(&self, end: Position) -> Option<Position> {
-        let slowest = self.cursors.iter().map(|cursor| cursor.low_water).min();
+        let holds = |cursor: &&Cursor| {
+            cursor.removed_at_ms.is_none() || !self.let_go.contains(&cursor.endpoint)
+        };
+        let holding = self.cursors.iter().filter(holds);
+        let slowest = holding.map(|cursor| cursor.low_water).min();
         self.configured.then(|| slowest.unwrap_or(end))
     }
 
@@ -291,6 +305,7 @@ fn decode_slot(slot: &[u8]) -> Option<CursorSet> {
         saved_changes: 0,
         generation,
         configured: false,
+        let_go: Default::default(),
     })
 }
 
@@ -339,6 +354,22 @@ mod tests {
             set.saved(&slot);
         }
         (bytes, set, before)
+    }
+
+    #[test]
+    fn an_endpoint_that_had_everything_holds_nothing_back() {
+        let mut set = CursorSet::default();
+        set.configure(["a", "b"], at(1, 0), 0);
+        set.advance("b", at(9, 0), at(9, 0));
+        set.configure(["b"], at(1, 0), 5);
+        assert_eq!(set.low_water(at(9, 9)), Some(at(1, 0)));
+        set.let_go("a");
+        assert_eq!(set.low_water(at(9, 9)), Some(at(9, 0)));
+        // It comes back, and leaves without having everything.
+        set.configure(["a", "b"], at(1, 0), 6);
+        assert_eq!(set.low_water(at(9, 9)), Some(at(1, 0)));
+        set.configure(["b"], at(1, 0), 7);
+        assert_eq!(set.low_water(at(9, 9)), Some(at(1, 0)));
     }
 
     fn cursors(set: &CursorSet) -> Vec<Cursor> {

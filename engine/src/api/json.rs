@@ -15,15 +15,18 @@ pub(crate) enum StateFilter {
     /// Both.
     #[default]
     Any,
+    /// Neither: an unknown word.
+    Neither,
 }
 
 impl StateFilter {
-    /// Reads the parameter; Prometheus takes any case, and anything unknown as `any`.
+    /// Reads the parameter as Prometheus does: in any case; empty is `any`.
     pub(crate) fn parse(text: &str) -> Self {
         match text.to_ascii_lowercase().as_str() {
             "active" => Self::Active,
             "dropped" => Self::Dropped,
-            _ => Self::Any,
+            "any" | "" => Self::Any,
+            _ => Self::Neither,
         }
     }
 }
@@ -39,7 +42,7 @@ pub(crate) fn targets(
 ) -> Value {
     let wanted = |job: &str| pool.is_none_or(|pool| pool == job);
     let mut active = Vec::new();
-    if filter != StateFilter::Dropped {
+    if matches!(filter, StateFilter::Active | StateFilter::Any) {
         active.extend(
             statuses
                 .iter()
@@ -51,7 +54,7 @@ pub(crate) fn targets(
     let mut counts = Map::new();
     for job in jobs.iter().filter(|job| wanted(&job.name)) {
         counts.insert(job.name.clone(), json!(job.dropped_count));
-        if filter != StateFilter::Active {
+        if matches!(filter, StateFilter::Dropped | StateFilter::Any) {
             dropped.extend(job.dropped.iter().map(|labels| {
                 json!({"discoveredLabels": labels_object(labels.iter()), "scrapePool": job.name})
             }));
@@ -106,6 +109,33 @@ fn timestamp(ms: Option<i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_state_shows_nothing() {
+        assert_eq!(StateFilter::parse("Active"), StateFilter::Active);
+        assert_eq!(StateFilter::parse(""), StateFilter::Any);
+        assert_eq!(StateFilter::parse("up"), StateFilter::Neither);
+        let job = JobView {
+            name: "a".to_owned(),
+            dropped: vec![crate::labels::Labels::from_pairs([("x", "y")])],
+            dropped_count: 1,
+        };
+        let shown = |filter| targets(&[], std::slice::from_ref(&job), filter, None);
+        assert_eq!(
+            shown(StateFilter::Any)["droppedTargets"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
+        assert!(
+            shown(StateFilter::Neither)["droppedTargets"]
+                .as_array()
+                .unwrap()
+                .is_empty()
+        );
+        assert_eq!(shown(StateFilter::Any)["droppedTargetCounts"]["a"], 1);
+    }
 
     #[test]
     fn times_are_printed_as_prometheus_does() {

@@ -85,7 +85,13 @@ async fn ask<T>(
     query: impl FnOnce(oneshot::Sender<T>) -> Query,
 ) -> Result<T, Response> {
     let (answer, answered) = oneshot::channel();
-    let stopping = || (StatusCode::SERVICE_UNAVAILABLE, "ringscrape is stopping\n").into_response();
+    let stopping = || {
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no answer: ringscrape is stopping, or a shard is stuck\n",
+        )
+            .into_response()
+    };
     context
         .queries
         .send(query(answer))

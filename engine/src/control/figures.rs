@@ -28,7 +28,8 @@ pub(super) struct ControlSnapshot {
     reload_ok: bool,
     reload_ok_ms: i64,
     jobs: Vec<JobFigures>,
-    discovery_failures: [(&'static str, u64); 2],
+    sd_file_errors: u64,
+    sd_http_failures: u64,
 }
 
 impl ControlFigures {
@@ -66,19 +67,11 @@ impl ControlFigures {
             reload_ok: self.reload_ok,
             reload_ok_ms: self.reload_ok_ms,
             jobs: jobs.figures(),
-            discovery_failures: [
-                (
-                    "file",
-                    discovery
-                        .counters()
-                        .file_read_errors
-                        .load(Ordering::Relaxed),
-                ),
-                (
-                    "http",
-                    discovery.counters().http_failures.load(Ordering::Relaxed),
-                ),
-            ],
+            sd_file_errors: discovery
+                .counters()
+                .file_read_errors
+                .load(Ordering::Relaxed),
+            sd_http_failures: discovery.counters().http_failures.load(Ordering::Relaxed),
         }
     }
 }
@@ -117,13 +110,12 @@ fn process(out: &mut Exposition, control: &ControlSnapshot) {
         &[],
         control.reload_ok_ms as f64 / 1e3,
     );
-    for (mechanism, failures) in &control.discovery_failures {
-        out.sample(
-            &table::SD_FAILED,
-            &[("mechanism", mechanism)],
-            *failures as f64,
-        );
-    }
+    out.sample(&table::SD_FILE_ERRORS, &[], control.sd_file_errors as f64);
+    out.sample(
+        &table::SD_HTTP_FAILURES,
+        &[],
+        control.sd_http_failures as f64,
+    );
 }
 
 fn jobs(out: &mut Exposition, jobs: &[JobFigures]) {
@@ -312,6 +304,7 @@ fn remote_write(out: &mut Exposition, shards: &[ShardFigures]) {
     add(&table::RW_SAMPLES, |one| one.stats.samples_sent);
     add(&table::RW_EXEMPLARS, |one| one.stats.exemplars);
     add(&table::RW_METADATA, |one| one.stats.metadata_sent);
+    add(&table::RW_METADATA_FAILED, |one| one.stats.metadata_failed);
     add(&table::RW_RETRIED, |one| one.stats.samples_retried);
     add(&table::RW_RESENT, |one| one.stats.samples_resent);
     add(&table::RW_BYTES, |one| one.stats.bytes_sent);

@@ -4,15 +4,16 @@ use super::{assignment, shard_of};
 use crate::api::JobView;
 use crate::config::{Config, ScrapeConfig};
 use crate::discovery::{JobUpdate, TargetGroup};
-use crate::mailbox::Assignment;
+use crate::labels::Labels;
+use crate::mailbox::{Assignment, ForcedError, Removal};
 use crate::target::{self, JobTargets, Target};
 use ringscrape_wal::definition::Route;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use tracing::{info, warn};
 
 /// Per shard: keys to remove, targets to add (or to replace, by key).
-pub(super) type Change = Vec<(Vec<u64>, Vec<Assignment>)>;
+pub(super) type Change = Vec<(Vec<Removal>, Vec<Assignment>)>;
 
 /// Failed targets that are logged one by one after a change; the rest is counted.
 const FAILED_LOGGED_MAX: usize = 3;
@@ -31,8 +32,8 @@ struct Job {
     active: HashMap<u64, Arc<Target>>,
     /// What the shards were last told of all active targets beside the targets themselves.
     route: Arc<Route>,
-    forced: Option<Arc<str>>,
-    dropped: Vec<crate::labels::Labels>,
+    forced: Option<ForcedError>,
+    dropped: Vec<Labels>,
     dropped_count: u64,
     failed_count: u64,
     limit_exceeded: bool,
@@ -84,7 +85,11 @@ impl Jobs {
         for job in before.into_values() {
             let mut change = self.no_change();
             for key in job.active.keys() {
-                change[shard_of(*key, self.shard_count)].0.push(*key);
+                let removal = Removal {
+                    key: *key,
+                    succeeded: false,
+                };
+                change[shard_of(*key, self.shard_count)].0.push(removal);
             }
             changes.push(change);
         }
@@ -145,13 +150,14 @@ impl Jobs {
         let job = &mut self.jobs[index];
         let built = target::targets(&job.config, &job.groups);
         job.report(&built);
-        let forced: Option<Arc<str>> = built.target_limit_exceeded.then(|| {
-            format!(
+        let forced = built.target_limit_exceeded.then(|| ForcedError {
+            cause: "target_limit",
+            message: format!(
                 "target_limit exceeded (number of targets: {}, limit: {})",
                 built.targets.len(),
                 job.config.target_limit
             )
-            .into()
+            .into(),
         });
         let all_change = !Arc::ptr_eq(&job.route, route) || job.forced != forced;
         let mut active = HashMap::with_capacity(built.targets.len());
@@ -165,15 +171,32 @@ impl Jobs {
                 }
                 _ => {}
             }
-            let blocked = target.blocked.as_deref().map(Arc::from);
+            let blocked = target.blocked.as_deref().map(|reason| ForcedError {
+                cause: "blocked",
+                message: reason.into(),
+            });
             let assignment = assignment(&target, route, forced.clone().or(blocked));
             change[shard_of(key, shard_count)].1.push(assignment);
             active.insert(key, target);
         }
         job.route = route.clone();
         job.forced = forced;
-        for key in job.active.keys().filter(|key| !active.contains_key(*key)) {
-            change[shard_of(*key, shard_count)].0.push(*key);
+        let gone: Vec<&Arc<Target>> = job
+            .active
+            .iter()
+            .filter(|(key, _)| !active.contains_key(*key))
+            .map(|(_, target)| target)
+            .collect();
+        if !gone.is_empty() {
+            let labels: HashSet<&Labels> = active.values().map(|target| &target.labels).collect();
+            for target in gone {
+                let succeeded = labels.contains(&target.labels);
+                let removal = Removal {
+                    key: target.key.0,
+                    succeeded,
+                };
+                change[shard_of(removal.key, shard_count)].0.push(removal);
+            }
         }
         job.active = active;
         change

@@ -11,7 +11,9 @@ mod jobs;
 use crate::api::{self, ApiOptions, Query, TargetsView};
 use crate::config::Config;
 use crate::discovery::{Discovery, JobUpdate};
-use crate::mailbox::{Assignment, FromShard, ShardIndex, TARGETS_PER_MESSAGE_MAX, ToShard};
+use crate::mailbox::{
+    Assignment, ForcedError, FromShard, ShardIndex, TARGETS_PER_MESSAGE_MAX, ToShard,
+};
 use crate::remote_write::post::PostError;
 use crate::resolve::{Answer, Resolver};
 use crate::run::{RunError, RunOptions};
@@ -25,6 +27,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
+
+/// How long shards may take to finish their logs after the flush deadline: an fsync may be slow.
+const STOP_PATIENCE_MS: u64 = 30_000;
 
 /// Questions of the API that may wait.
 const QUERIES_MAX: usize = 64;
@@ -151,9 +156,12 @@ impl Control {
             }
         };
         server.abort();
+        // Questions that come now are answered: the process is stopping.
+        drop(asked);
         drop(discovery);
-        self.stop().await;
-        outcome
+        let stopped_already = usize::from(outcome.is_err());
+        let stopped = self.stop(stopped_already).await;
+        outcome.and(stopped)
     }
 
     /// Reads the configuration again; a bad file leaves the old one in force.
@@ -226,7 +234,7 @@ impl Control {
     fn warn_if_too_many(&mut self) {
         let (limit, _) = crate::metrics::nofile_limits();
         let targets = self.jobs.active_count() as u64;
-        let usable = limit.saturating_sub(256);
+        let usable = limit.saturating_sub(crate::run::FILES_RESERVED);
         if targets > usable && self.figures.first_time_too_many(targets) {
             warn!(
                 targets,
@@ -251,15 +259,20 @@ impl Control {
                 let control = self.figures.snapshot(&self.jobs, discovery);
                 let asked = self.ask_shards(ToShard::Figures).await;
                 tokio::spawn(async move {
-                    let shards = collect(asked).await;
-                    let _ = answer.send(figures::render(&control, &shards));
+                    // Without an answer the one who asked is told that none came.
+                    if let Some(shards) = collect(asked).await {
+                        let _ = answer.send(figures::render(&control, &shards));
+                    }
                 });
             }
             Query::Targets(answer) => {
                 let jobs = self.jobs.views();
                 let asked = self.ask_shards(ToShard::Statuses).await;
                 tokio::spawn(async move {
-                    let mut statuses: Vec<_> = collect(asked).await.into_iter().flatten().collect();
+                    let Some(answers) = collect(asked).await else {
+                        return;
+                    };
+                    let mut statuses: Vec<_> = answers.into_iter().flatten().collect();
                     statuses.sort_by(|a: &api::TargetStatus, b| {
                         (a.job(), &a.target.scrape_url).cmp(&(b.job(), &b.target.scrape_url))
                     });
@@ -283,19 +296,23 @@ impl Control {
     }
 
     /// Tells all shards to finish and waits for them, as long as they may take plus a second.
-    async fn stop(mut self) {
+    async fn stop(mut self, stopped_already: usize) -> Result<(), RunError> {
         let flush_ms = i64::try_from(self.options.flush_deadline_ms).unwrap_or(i64::MAX / 2);
         let deadline_ms = crate::clock::now_ms() + flush_ms;
         for shard in &self.shards {
             let _ = shard.mailbox.send(ToShard::Stop { deadline_ms }).await;
         }
-        let mut running = self.shards.len();
-        let patience = std::time::Duration::from_millis(self.options.flush_deadline_ms + 2_000);
+        let mut running = self.shards.len() - stopped_already;
+        let mut result = Ok(());
+        let patience =
+            std::time::Duration::from_millis(self.options.flush_deadline_ms + STOP_PATIENCE_MS);
+        let reported = &mut self.reported;
         let all = async {
             while running > 0 {
-                match self.reported.recv().await {
+                match reported.recv().await {
                     Some((shard, FromShard::Stopped(Err(reason)))) => {
                         error!(shard, reason, "a shard did not stop cleanly");
+                        result = Err(RunError::Shard { shard, reason });
                         running -= 1;
                     }
                     Some((_, FromShard::Stopped(Ok(())))) => running -= 1,
@@ -305,26 +322,33 @@ impl Control {
             }
         };
         if tokio::time::timeout(patience, all).await.is_err() {
-            warn!("not all shards have stopped in time; the log on disk is complete all the same");
-            return;
+            let reason = "it did not stop in time; what it had written is complete, what it had \
+                          not may be lost";
+            return Err(RunError::Shard {
+                shard: running,
+                reason: reason.to_owned(),
+            });
         }
         for shard in self.shards {
             shard.join();
         }
         info!("stopped");
+        result
     }
 }
 
-/// Waits for the answers; a shard that has ended gives none.
-async fn collect<T>(asked: Vec<oneshot::Receiver<T>>) -> Vec<T> {
+/// Waits for the answers of all shards. `None`: one gave none in time, and a part of the figures
+/// would look like counters that were reset.
+async fn collect<T>(asked: Vec<oneshot::Receiver<T>>) -> Option<Vec<T>> {
     let mut answers = Vec::with_capacity(asked.len());
     for answered in asked {
         let limit = std::time::Duration::from_secs(5);
-        if let Ok(Ok(answer)) = tokio::time::timeout(limit, answered).await {
-            answers.push(answer);
+        match tokio::time::timeout(limit, answered).await {
+            Ok(Ok(answer)) => answers.push(answer),
+            _ => return None,
         }
     }
-    answers
+    Some(answers)
 }
 
 fn route_of(config: &Config) -> Arc<Route> {
@@ -351,7 +375,7 @@ pub(crate) fn shard_of(key: u64, shard_count: usize) -> ShardIndex {
 fn assignment(
     target: &Arc<crate::target::Target>,
     route: &Arc<Route>,
-    forced_error: Option<Arc<str>>,
+    forced_error: Option<ForcedError>,
 ) -> Assignment {
     Assignment {
         target: target.clone(),

@@ -160,6 +160,13 @@ impl Shared {
                 self.housekeep().await;
             }
         }
+        self.write_last().await;
+    }
+
+    /// What was appended last, at once: a sync that is running may take long.
+    async fn write_last(&self) {
+        self.log.borrow_mut().close();
+        self.write().await;
     }
 
     async fn sync_loop(&self) {
@@ -177,8 +184,15 @@ impl Shared {
     }
 
     async fn finish(&self) {
-        self.log.borrow_mut().close();
-        self.write().await;
+        let stats = self.log.borrow().stats();
+        if self.log.borrow().suspended() && stats.tail_records > 0 {
+            error!(
+                dir = %self.dir().display(),
+                records = stats.tail_records,
+                "stopped while the log could not be written: of the scrapes held in memory, those \
+                 not sent are lost"
+            );
+        }
         if self.options.sync != SyncPolicy::Never {
             self.sync_all().await;
         }
@@ -335,9 +349,6 @@ impl Shared {
 
     /// True if the pause after a failure is over and the log has been told to try again.
     fn resume(&self) -> bool {
-        if self.stop.get() {
-            return false;
-        }
         match self.retry.get() {
             Some((at, _)) if Instant::now() < at => return false,
             Some(_) => {}

@@ -73,8 +73,10 @@ metrics! {
     CONFIG_SUCCESS_TIME = Gauge "prometheus_config_last_reload_success_timestamp_seconds" []
         "When the configuration in force was read, seconds since the Unix epoch.";
 
-    SD_FAILED = Counter "prometheus_sd_refresh_failures_total" ["mechanism"]
-        "Failed reads of a service discovery; the last good list stays in force.";
+    SD_FILE_ERRORS = Counter "prometheus_sd_file_read_errors_total" []
+        "Files of file_sd_configs that could not be read; their last good list stays in force.";
+    SD_HTTP_FAILURES = Counter "prometheus_sd_http_failures_total" []
+        "Failed requests of http_sd_configs; the last good list stays in force.";
     POOL_TARGETS = Gauge "prometheus_target_scrape_pool_targets" ["scrape_job"]
         "Active targets of the job.";
     POOL_EXCEEDED_LIMIT = Gauge "ringscrape_scrape_pool_exceeded_target_limit" ["scrape_job"]
@@ -128,7 +130,7 @@ metrics! {
     WAL_TAIL_BYTES = Gauge "ringscrape_wal_tail_bytes" []
         "Unsent part of the log that is held in memory, in bytes.";
     WAL_WRITE_ERRORS = Counter "ringscrape_wal_write_errors_total" ["cause"]
-        "Failed writes, syncs and deletions of log files. Scraping and sending go on; see ringscrape_wal_not_durable_records_total.";
+        "Failed writes and syncs of log files. Scraping and sending go on; see ringscrape_wal_not_durable_records_total.";
     WAL_NOT_DURABLE = Counter "ringscrape_wal_not_durable_records_total" []
         "Scrapes that reached no disk because writing failed; they are sent from memory.";
     WAL_LOST = Counter "ringscrape_wal_lost_samples_total" ["cause"]
@@ -143,9 +145,11 @@ metrics! {
     RW_SAMPLES = Counter "prometheus_remote_storage_samples_total" ["remote_name", "url"]
         "Samples that the receiver has acknowledged.";
     RW_EXEMPLARS = Counter "prometheus_remote_storage_exemplars_total" ["remote_name", "url"]
-        "Exemplars that the receiver has acknowledged.";
+        "Exemplars put into requests.";
     RW_METADATA = Counter "prometheus_remote_storage_metadata_total" ["remote_name", "url"]
         "Metadata entries that the receiver has acknowledged.";
+    RW_METADATA_FAILED = Counter "prometheus_remote_storage_metadata_failed_total" ["remote_name", "url"]
+        "Metadata entries in requests that failed; they are sent again in the next round.";
     RW_FAILED = Counter "prometheus_remote_storage_samples_failed_total" ["remote_name", "url", "cause"]
         "Samples that the receiver refused for good, by cause.";
     RW_DROPPED = Counter "prometheus_remote_storage_samples_dropped_total" ["remote_name", "url", "cause"]
@@ -155,7 +159,7 @@ metrics! {
     RW_RESENT = Counter "ringscrape_remote_storage_samples_resent_total" ["remote_name", "url"]
         "Samples sent again after a start that the receiver had already.";
     RW_BYTES = Counter "prometheus_remote_storage_bytes_total" ["remote_name", "url"]
-        "Compressed bytes of acknowledged requests.";
+        "Compressed bytes of requests, repeated ones included.";
     RW_REQUESTS = Counter "ringscrape_remote_storage_requests_total" ["remote_name", "url", "result"]
         "Finished requests by result: status class or network.";
     RW_LATENCY = Histogram "prometheus_remote_storage_sent_batch_duration_seconds" ["remote_name", "url"]

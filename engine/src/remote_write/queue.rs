@@ -224,7 +224,10 @@ impl ShardQueue {
             }
         };
         wake(self.metadata_due_ms);
-        wake((!self.open.is_empty()).then(|| self.open_deadline_ms()));
+        // A deadline that has passed is no time to wake at: what keeps the batch from going
+        // then, an answer or a pause, has its own.
+        let deadline_ms = (!self.open.is_empty()).then(|| self.open_deadline_ms());
+        wake(deadline_ms.filter(|at_ms| *at_ms > now.monotonic_ms));
         wake((self.paused_until_ms > now.monotonic_ms).then_some(self.paused_until_ms));
         wake((filled == Filled::Pending).then_some(now.monotonic_ms + PENDING_MS));
         Polled {

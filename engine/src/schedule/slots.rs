@@ -59,6 +59,18 @@ impl Turns {
         }
     }
 
+    /// The same target, to be scraped from its first slot at or after `now_ms`, none twice.
+    /// `changed`: `slots` are not those that it was scraped by before.
+    pub fn no_earlier_than(self, slots: &Slots, changed: bool, now_ms: i64) -> Turns {
+        let fresh = Turns::starting_at(slots, now_ms);
+        match changed {
+            true => fresh,
+            false => Turns {
+                last: self.last.max(fresh.last),
+            },
+        }
+    }
+
     /// The next slot, with nothing in flight: the one after the last, or, if its time has passed,
     /// the present one. To be called when a target is added.
     pub fn next(&self, slots: &Slots, now_ms: i64) -> Next {
@@ -130,6 +142,19 @@ mod tests {
         let slots = Slots::new(TargetKey(0), INTERVAL_MS as u64);
         assert_eq!(slots.phase_ms(), 0);
         slots
+    }
+
+    #[test]
+    fn a_target_that_comes_back_has_missed_nothing() {
+        let slots = slots();
+        let mut turns = Turns::starting_at(&slots, 95_000);
+        assert!(turns.begin(&slots, 100_000).is_some());
+        let mut back = turns.no_earlier_than(&slots, false, 165_000);
+        assert_eq!(back.next(&slots, 165_000).at_ms, 170_000);
+        assert_eq!(back.begin(&slots, 170_000).unwrap().missed, 0);
+        // At once: the slot it had is not scraped again.
+        let at_once = turns.no_earlier_than(&slots, false, 100_000);
+        assert_eq!(at_once.next(&slots, 100_000).at_ms, 110_000);
     }
 
     #[test]

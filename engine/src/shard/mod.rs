@@ -3,6 +3,7 @@
 //! **Runs on**: shard: a glommio executor pinned to a core. Two tasks: the loop here, which sleeps
 //! only when nothing is to be done, and the log's driver, which waits for the disk.
 
+mod names;
 mod scrapes;
 mod sending;
 mod targets;
@@ -139,12 +140,14 @@ impl Shard {
 
     /// Works until told to stop. `Ok`: stopped as told, the log is synced, the cursors are saved.
     async fn run(mut self) -> Result<(), String> {
-        let _ = self
-            .reports
-            .send((self.options.shard, FromShard::Ready))
-            .await;
+        let mut ready = false;
         loop {
             let now = scrapes::now();
+            if !ready {
+                // Never waits: the control loop may be waiting for this shard.
+                let message = (self.options.shard, FromShard::Ready);
+                ready = self.reports.try_send(message).is_ok();
+            }
             self.take_messages();
             self.set_endpoints();
             if self.stop_deadline_ms.is_none() {
@@ -194,11 +197,11 @@ impl Shard {
                 }
             }
             ToShard::Remove(keys) => {
-                for key in keys {
-                    self.scrapes.remove(&mut self.fetcher, key);
+                for removal in keys {
+                    self.scrapes.remove(&mut self.fetcher, removal);
                 }
             }
-            ToShard::Endpoints(links) => self.links = Some(links),
+            ToShard::Endpoints(links) => self.keep_links(links),
             ToShard::Resolved(name, result) => {
                 self.scrapes.resolved(&mut self.fetcher, &name, result);
             }
@@ -217,6 +220,21 @@ impl Shard {
         }
     }
 
+    /// Keeps endpoints until the log is recovered. Channels that came with earlier ones which still
+    /// wait go on to these: they come once.
+    fn keep_links(&mut self, mut links: Vec<EndpointLink>) {
+        for before in self.links.take().into_iter().flatten() {
+            let same =
+                |link: &&mut EndpointLink| link.endpoint.identity == before.endpoint.identity;
+            if let Some(link) = links.iter_mut().find(same)
+                && link.channel.is_none()
+            {
+                link.channel = before.channel;
+            }
+        }
+        self.links = Some(links);
+    }
+
     /// Takes over new endpoints, once the log knows the cursors of former runs.
     fn set_endpoints(&mut self) {
         let mut log = self.log.borrow_mut();
@@ -230,6 +248,7 @@ impl Shard {
         if now_ms >= self.sweep_at_ms {
             self.sweep_at_ms = now_ms + SWEEP_MS;
             self.scrapes.tables.sweep();
+            self.scrapes.names.sweep(now_ms);
         }
         self.scrapes
             .restored
@@ -252,7 +271,7 @@ impl Shard {
         if self.fetcher.in_flight() > 0 {
             until_ms = until_ms.min(now_ms + TICK_MS);
         }
-        if self.links.is_some() {
+        if self.links.is_some() || self.scrapes.names.has_questions() {
             until_ms = until_ms.min(now_ms + RECOVERY_POLL_MS);
         }
         if self.stop_deadline_ms.is_some() {
@@ -270,22 +289,24 @@ impl Shard {
         let woken = future::poll_fn(|context| {
             let answered = sending.poll_answers(context);
             match messages.poll_recv(context) {
+                // A closed mailbox: the control loop is gone, and with it the process.
                 Poll::Ready(received) => {
-                    *message = received;
+                    *message = Some(received.unwrap_or(ToShard::Stop { deadline_ms: 0 }));
                     Poll::Ready(())
                 }
                 Poll::Pending => answered,
             }
         });
-        match future::select(timer, woken).await {
-            Either::Left(_) | Either::Right(_) => {}
+        if let Either::Right(_) = future::select(timer, woken).await {
+            // It may have been ready at once: the log's driver gets its turn all the same.
+            glommio::executor().yield_task_queue_now().await;
         }
     }
 
     fn figures(&self) -> ShardFigures {
         let mut figures = self.scrapes.figures.clone();
         figures.log = self.log.borrow().stats();
-        figures.damaged = self.sending.skipped();
+        figures.damaged = self.log.borrow().stats().damaged_places + self.sending.skipped();
         figures.endpoints = self.sending.figures(clock::now_ms());
         figures.memory = self.memory();
         figures

@@ -1,10 +1,11 @@
 //! Due slots -> fetches; bodies -> scrapes in the log. The part of a shard that takes bodies.
 
+use super::names::Names;
 use super::targets::{Flight, Host, Slot, Targets};
 use crate::api::Health;
 use crate::clock;
 use crate::fetch::{BodySink, FetchError, FetchStats, Fetcher, Now, Phase};
-use crate::mailbox::{Addresses, FromShard, HostPort, ShardIndex};
+use crate::mailbox::{Addresses, FromShard, HostPort, Removal, ShardIndex};
 use crate::matcher::Tables;
 use crate::metrics::ShardFigures;
 use crate::parse::Dialect;
@@ -17,13 +18,12 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tracing::error;
 
-/// How long a looked up address is used before it is looked up again, in the background.
-const ADDRESS_AGE_MS_MAX: u64 = 30_000;
-
+/// How long nothing more is said of a clock that was set back.
+const CLOCK_QUIET_NS: u64 = 60_000_000_000;
 /// Everything a scrape touches but the fetcher.
 pub(super) struct Scrapes {
-    pub(super) shard: ShardIndex,
     pub(super) targets: Targets,
     pub(super) tables: Tables,
     pub(super) wheel: Wheel,
@@ -31,22 +31,11 @@ pub(super) struct Scrapes {
     pub(super) figures: ShardFigures,
     /// What targets last had in the log of former runs, by key, until they are added.
     pub(super) restored: HashMap<u64, Arc<Scrape>>,
-    pub(super) reports: mpsc::Sender<(ShardIndex, FromShard)>,
-    names: HashMap<HostPort, Name>,
-    /// Questions for which the control thread had no place yet.
-    questions: Vec<HostPort>,
+    pub(super) names: Names,
     due: Vec<Due>,
     now: Now,
-}
-
-/// A looked up name.
-#[derive(Default)]
-struct Name {
-    addresses: Option<Addresses>,
-    looked_up_at_ms: u64,
-    asked: bool,
-    /// Slots of targets whose scrape, or redirect, waits for the answer.
-    waiting: Vec<usize>,
+    /// A clock that was set back is not spoken of before.
+    clock_quiet_until_ns: u64,
 }
 
 impl Scrapes {
@@ -57,25 +46,23 @@ impl Scrapes {
     ) -> Self {
         let now = now();
         Self {
-            shard,
             targets: Targets::default(),
             tables: Tables::new(),
             wheel: Wheel::new(now.monotonic_ns / 1_000_000),
             log,
             figures: ShardFigures::default(),
             restored: HashMap::new(),
-            reports,
-            names: HashMap::new(),
-            questions: Vec::new(),
+            names: Names::new(shard, reports),
             due: Vec::new(),
             now,
+            clock_quiet_until_ns: 0,
         }
     }
 
     /// Starts what is due and ends what has run out of time.
     pub(super) fn advance(&mut self, fetcher: &mut Fetcher, now: Now) {
         self.now = now;
-        self.ask();
+        self.names.ask();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(now.monotonic_ns / 1_000_000, &mut due);
         for due in due.drain(..) {
@@ -105,6 +92,17 @@ impl Scrapes {
         let now_ms = self.now.unix_ns / 1_000_000;
         let slot = &mut self.targets.slab[index];
         let next = slot.turns.next(&slot.slots, now_ms);
+        let ahead_ms = next.at_ms.saturating_sub(now_ms);
+        if ahead_ms > 2 * slot.slots.interval_ms() as i64
+            && self.now.monotonic_ns >= self.clock_quiet_until_ns
+        {
+            self.clock_quiet_until_ns = self.now.monotonic_ns + CLOCK_QUIET_NS;
+            error!(
+                ahead_s = ahead_ms / 1_000,
+                "the system clock was set back: no target is scraped twice for one time, so \
+                 scraping goes on when the clock has caught up; restart to scrape at once"
+            );
+        }
         self.set_timer(index, next.at_ms);
     }
 
@@ -123,8 +121,8 @@ impl Scrapes {
     }
 
     /// The target is gone: its series end two slots from now, unless it comes back until then.
-    pub(super) fn remove(&mut self, fetcher: &mut Fetcher, key: u64) {
-        let Some(index) = self.targets.find(key) else {
+    pub(super) fn remove(&mut self, fetcher: &mut Fetcher, removal: Removal) {
+        let Some(index) = self.targets.find(removal.key) else {
             return;
         };
         fetcher.forget(index as u32);
@@ -136,6 +134,7 @@ impl Scrapes {
             .next(&slot.slots, self.now.unix_ns / 1_000_000)
             .at_ms;
         slot.ends_at_ms = Some(end_ms);
+        slot.succeeded = removal.succeeded;
         // One more slot and a tenth, as Prometheus waits: so a target that moved between jobs or
         // came back has new samples first.
         self.set_timer(index, end_ms + interval_ms + interval_ms / 10);
@@ -154,7 +153,9 @@ impl Scrapes {
         fetcher.forget(index as u32);
         let slot = &mut self.targets.slab[index];
         let end_ms = slot.ends_at_ms.unwrap_or_default();
-        if let Some(outcome) = end_of_run(&mut self.tables, &mut slot.state, end_ms) {
+        if !slot.succeeded
+            && let Some(outcome) = end_of_run(&mut self.tables, &mut slot.state, end_ms)
+        {
             self.log_outcome(index, outcome, end_ms);
         }
         let id = self.targets.slab[index].log_target.id;
@@ -182,10 +183,8 @@ impl Scrapes {
             resolving: false,
         });
         if let Some(reason) = slot.forced_error.clone() {
-            let error = FetchError::Body {
-                cause: "target_limit",
-                message: reason.to_string(),
-            };
+            let (cause, message) = (reason.cause, reason.message.to_string());
+            let error = FetchError::Body { cause, message };
             return self.finish(index, Err(error));
         }
         let timeout_ms = slot.target.timeout_ms as i64;
@@ -198,7 +197,10 @@ impl Scrapes {
             }
             Host::Name(name) => {
                 let name = name.clone();
-                match self.addresses(&name, index) {
+                match self
+                    .names
+                    .addresses(&name, index, self.now.monotonic_ns / 1_000_000)
+                {
                     Some(addresses) => self.fetch(fetcher, index, addresses),
                     None => {
                         if let Some(flight) = &mut self.targets.slab[index].flight {
@@ -227,33 +229,6 @@ impl Scrapes {
         }
     }
 
-    /// The addresses of a name, if known; else the target waits for them.
-    fn addresses(&mut self, name: &HostPort, index: usize) -> Option<Addresses> {
-        let now_ms = self.now.monotonic_ns / 1_000_000;
-        let known = self.names.entry(name.clone()).or_default();
-        let old = now_ms.saturating_sub(known.looked_up_at_ms) > ADDRESS_AGE_MS_MAX;
-        if (known.addresses.is_none() || old) && !known.asked {
-            known.asked = true;
-            self.questions.push(name.clone());
-        }
-        let addresses = known.addresses.clone();
-        if addresses.is_none() && !known.waiting.contains(&index) {
-            known.waiting.push(index);
-        }
-        self.ask();
-        addresses
-    }
-
-    /// Hands questions to the control thread, as far as it has place.
-    fn ask(&mut self) {
-        while let Some(name) = self.questions.pop() {
-            let message = (self.shard, FromShard::Resolve(name.clone()));
-            if self.reports.try_send(message).is_err() {
-                return self.questions.push(name);
-            }
-        }
-    }
-
     /// The answer to a question: scrapes that wait for it go on.
     pub(super) fn resolved(
         &mut self,
@@ -261,16 +236,9 @@ impl Scrapes {
         name: &HostPort,
         result: Result<Addresses, String>,
     ) {
-        let Some(known) = self.names.get_mut(name) else {
-            return;
-        };
-        known.asked = false;
-        known.looked_up_at_ms = self.now.monotonic_ns / 1_000_000;
-        if let Ok(addresses) = &result {
-            known.addresses = Some(addresses.clone());
-        }
-        // A look-up that failed leaves the addresses known before in force.
-        let waiting = std::mem::take(&mut known.waiting);
+        let waiting = self
+            .names
+            .answered(name, &result, self.now.monotonic_ns / 1_000_000);
         for index in waiting {
             let Some(slot) = self.targets.slab.get_mut(index) else {
                 continue;
@@ -408,13 +376,8 @@ impl BodySink for Scrapes {
             host: host.into(),
             port,
         };
-        let known = self.names.entry(name.clone()).or_default();
-        known.waiting.push(id as usize);
-        if !known.asked {
-            known.asked = true;
-            self.questions.push(name);
-        }
-        self.ask();
+        let now_ms = self.now.monotonic_ns / 1_000_000;
+        self.names.look_up_for(&name, id as usize, now_ms);
     }
 }
 

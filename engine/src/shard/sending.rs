@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Requests per second with which one endpoint's refused batches are taken apart, all shards
 /// together.
@@ -94,6 +94,7 @@ impl Sending {
                 }
                 None => {
                     let Some(channel) = link.channel else {
+                        error!(endpoint = identity, "BUG: a new endpoint without a channel");
                         continue;
                     };
                     let Some(cursor) = log.cursors().get(identity) else {
@@ -125,6 +126,19 @@ impl Sending {
                 }
             };
             self.queues.push(sender);
+        }
+        for gone in before {
+            self.skipped += gone.reader.segments_missing();
+            let identity = &gone.endpoint.identity;
+            if gone.at_end && gone.queue.is_drained() {
+                log.cursors_mut().let_go(identity);
+            } else {
+                warn!(
+                    endpoint = identity.as_str(),
+                    "the endpoint left the configuration before it had everything: what it lacks \
+                     is kept on disk for 24 h, should it come back"
+                );
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::api::{Health, TargetStatus};
 use crate::fetch::{FetchRequest, RequestSettings};
-use crate::mailbox::{Addresses, Assignment, HostPort};
+use crate::mailbox::{Addresses, Assignment, ForcedError, HostPort};
 use crate::schedule::{Timer, Turns};
 use crate::scrape::TargetState;
 use crate::target::Target;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(super) struct Slot {
     pub(super) target: Arc<Target>,
     pub(super) route: Arc<Route>,
-    pub(super) forced_error: Option<Arc<str>>,
+    pub(super) forced_error: Option<ForcedError>,
     pub(super) log_target: Arc<wal::Target>,
     pub(super) state: TargetState,
     pub(super) slots: Slots,
@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) flight: Option<Flight>,
     /// The target is gone: its series end at this slot time, unless it comes back before.
     pub(super) ends_at_ms: Option<i64>,
+    /// Another target with the same labels goes on with its series: they do not end.
+    pub(super) succeeded: bool,
     pub(super) health: Health,
     pub(super) last_error: String,
     pub(super) last_scrape_ms: Option<i64>,
@@ -83,12 +85,12 @@ impl Targets {
             let rescheduled = slot.target.interval_ms != target.interval_ms;
             if rescheduled {
                 slot.slots = Slots::new(target.key, target.interval_ms);
-                slot.turns = match slot.last_scrape_ms {
-                    Some(last_ms) => Turns::after(&slot.slots, last_ms),
-                    None => Turns::starting_at(&slot.slots, now_ms),
-                };
             }
             let back = slot.ends_at_ms.take().is_some();
+            if rescheduled || back {
+                // From its next slot on: those that passed meanwhile were not missed.
+                slot.turns = slot.turns.no_earlier_than(&slot.slots, rescheduled, now_ms);
+            }
             slot.state.set_rules(target.scrape_config.rules.clone());
             slot.host = host(&target);
             slot.target = target;
@@ -116,6 +118,7 @@ impl Targets {
             log_target,
             flight: None,
             ends_at_ms: None,
+            succeeded: false,
             health: Health::Unknown,
             last_error: String::new(),
             last_scrape_ms: None,

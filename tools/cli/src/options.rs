@@ -88,7 +88,8 @@ pub(crate) struct RunArguments {
         default_value = "data-ringscrape"
     )]
     storage_path: PathBuf,
-    /// Oldest unsent samples are deleted, and counted, beyond this many bytes of log; 0 = no bound.
+    /// Oldest unsent samples are deleted, and counted, beyond this many bytes of log, which are
+    /// split evenly over the shards; 0 = no bound.
     #[arg(
         long = "storage.retention-bytes",
         value_name = "BYTES",
