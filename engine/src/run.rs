@@ -95,6 +95,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
         let cores = usable_cores();
         let shard_count = storage.shard_count(options.shards.unwrap_or(cores.len()).max(1))?;
         let (reports, reported) = mpsc::channel::<(ShardIndex, FromShard)>(MAILBOX_MESSAGES_MAX);
+        let connections_max = connections_max(shard_count);
         let mut shards = Vec::with_capacity(shard_count);
         for shard in 0..shard_count {
             let options = ShardOptions {
@@ -105,7 +106,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
                 sync: options.sync,
                 retention_bytes_max: options.retention_bytes_max.div_ceil(shard_count as u64),
                 retention_age_ms_max: options.retention_age_ms_max,
-                connections_max: connections_max(shard_count),
+                connections_max,
             };
             let thread =
                 ShardThread::start(options, reports.clone()).map_err(|reason| RunError::Start {
