@@ -69,6 +69,15 @@ pub enum RunError {
         /// Why.
         reason: String,
     },
+    /// Shards did not finish after they were told to.
+    #[error(
+        "{running} shards did not stop in time: what their logs had written is complete, the last \
+         scrapes may be missing; look for a disk that does not answer"
+    )]
+    Stop {
+        /// How many.
+        running: usize,
+    },
 }
 
 /// Runs the engine until SIGTERM or SIGINT. `Ok`: stopped as asked; what was not sent is in the

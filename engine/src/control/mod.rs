@@ -322,12 +322,7 @@ impl Control {
             }
         };
         if tokio::time::timeout(patience, all).await.is_err() {
-            let reason = "it did not stop in time; what it had written is complete, what it had \
-                          not may be lost";
-            return Err(RunError::Shard {
-                shard: running,
-                reason: reason.to_owned(),
-            });
+            return Err(RunError::Stop { running });
         }
         for shard in self.shards {
             shard.join();
