@@ -16,6 +16,7 @@ pub mod scrape;
 
 pub mod cursor;
 pub mod log;
+pub mod pool;
 pub mod segments;
 pub mod tail;
 

@@ -31,7 +31,7 @@ pub struct Scrape {
     /// Series of `values`, in order.
     pub layout: Arc<Layout>,
     /// `values.len() == layout.len`.
-    pub values: Box<[f64]>,
+    pub values: Vec<f64>,
     /// Series that end here: each gets a sample of `STALE_NAN_BITS` at `timestamp_ms`.
     pub stale: Box<[Run]>,
     /// What few scrapes have.

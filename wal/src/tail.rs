@@ -1,6 +1,7 @@
 //! Records that endpoints have not read yet, in memory.
 
 use crate::definition::{Block, Layout};
+use crate::pool::ScrapePool;
 use crate::scrape::{Position, Scrape};
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -109,9 +110,11 @@ impl Tail {
     }
 
     /// Drops the records that end at or before `position`.
-    pub(crate) fn drop_before(&mut self, position: Position) {
+    pub(crate) fn drop_before(&mut self, position: Position, pool: &ScrapePool) {
         while self.front().is_some_and(|entry| entry.end <= position) {
-            self.pop_front();
+            if let Some(entry) = self.pop_front() {
+                pool.give(entry.scrape);
+            }
         }
         if self.entries.is_empty() {
             self.start = self.start.max(position);
@@ -131,7 +134,7 @@ impl Tail {
 
 /// What a record takes of memory by itself, about.
 fn record_bytes(scrape: &Scrape) -> u64 {
-    let mut bytes = 192 + 8 * scrape.values.len() + 24 * scrape.stale.len();
+    let mut bytes = 192 + 8 * scrape.values.capacity() + 24 * scrape.stale.len();
     if let Some(sides) = &scrape.sides {
         bytes += 120
             + 16 * (sides.timestamps.len() + sides.start_timestamps.len())

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// Largest `segment_bytes_max`: leaves room for one more scrape with its definitions.
 const SEGMENT_BYTES_MAX: u32 = 2 << 30;
+/// A write buffer of more than this is not kept for later (bytes).
+pub(super) const BUFFER_BYTES_MAX: usize = 4 << 20;
 /// Positions of records that have no place in a file are this far apart.
 const MEMORY_ONLY_STEP: u32 = 16;
 
@@ -80,11 +82,12 @@ impl ShardLog {
         }
         let segment = self.next_segment;
         self.next_segment += 1;
-        let open = SegmentWriter::new(SegmentHeader {
+        let header = SegmentHeader {
             segment,
             salt: self.options.salt,
             created_ms: now_ms,
-        });
+        };
+        let open = SegmentWriter::new(header, self.buffer(), self.records_before);
         self.outbox.push_back(Write::Create { segment });
         self.tail.forget_layouts();
         self.stats.segments_created += 1;
@@ -143,7 +146,9 @@ impl ShardLog {
             match self.segments.holds(front.end) {
                 OnDisk::NotYet => return,
                 OnDisk::Yes => {
-                    self.tail.pop_front();
+                    if let Some(entry) = self.tail.pop_front() {
+                        self.pool().give(entry.scrape);
+                    }
                 }
                 OnDisk::No => {
                     if let Some(entry) = self.tail.pop_front() {
@@ -156,6 +161,17 @@ impl ShardLog {
         }
     }
 
+    /// An empty buffer, with memory for somewhat more than was written at once before.
+    fn buffer(&mut self) -> Vec<u8> {
+        match self.buffers.pop() {
+            Some(buffer) => buffer,
+            None => {
+                let bytes = self.write_bytes_before + self.write_bytes_before / 2;
+                Vec::with_capacity(bytes.min(BUFFER_BYTES_MAX))
+            }
+        }
+    }
+
     pub(super) fn flush_open(&mut self) {
         if let Some(mut open) = self.open.take() {
             self.push_bytes(&mut open);
@@ -164,10 +180,11 @@ impl ShardLog {
     }
 
     pub(super) fn push_bytes(&mut self, open: &mut SegmentWriter) {
-        let (offset, bytes) = open.take();
-        if bytes.is_empty() {
+        if open.pending_bytes() == 0 {
             return;
         }
+        self.write_bytes_before = open.pending_bytes();
+        let (offset, bytes) = open.take(self.buffer());
         self.outbox_bytes += bytes.len() as u64;
         self.outbox.push_back(Write::Bytes {
             segment: open.segment,

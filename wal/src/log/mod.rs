@@ -6,13 +6,16 @@
 
 use crate::cursor::CursorSet;
 use crate::error::{Damage, WriteFailure};
+use crate::pool::ScrapePool;
 use crate::recovery::Recovered;
 use crate::scrape::{Position, Scrape};
 use crate::segment::writer::{Encoder, SegmentWriter};
 use crate::segments::{Deletion, DeletionCause, DiskRead, Segments, start_of};
 use crate::stats::LogStats;
 use crate::tail::{Tail, TailRead};
+use encode::BUFFER_BYTES_MAX;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 mod encode;
@@ -41,7 +44,16 @@ pub struct ShardLog {
     written: Position,
     synced: Position,
     stats: LogStats,
+    /// Memory for bytes to be written.
+    buffers: Vec<Vec<u8>>,
+    /// Length of the last of them.
+    write_bytes_before: usize,
+    /// How many records the segment before had.
+    records_before: u64,
 }
+
+/// How many write buffers are kept.
+const BUFFERS_KEPT: usize = 4;
 
 impl ShardLog {
     /// A log whose first segment is `next_segment`: `recovery::next_segment` of its directory, so
@@ -65,7 +77,26 @@ impl ShardLog {
             written: start,
             synced: start,
             stats: LogStats::default(),
+            buffers: Vec::new(),
+            write_bytes_before: 0,
+            records_before: 0,
         }
+    }
+
+    /// The memory of records that left the log, for the next ones.
+    pub fn pool(&self) -> &Rc<ScrapePool> {
+        &self.encoder.pool
+    }
+
+    /// Bytes of the keyframes of the open segment: what later records are differences to.
+    pub fn keyframe_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.keyframe_bytes())
+    }
+
+    /// Frees the memory that is kept for later.
+    pub fn trim(&mut self) {
+        self.pool().trim();
+        self.buffers.clear();
     }
 
     /// Takes in what recovery found in the directory: segments of former runs, and cursors unless
@@ -179,6 +210,21 @@ impl ShardLog {
     /// What to do to the files since the last call, in order. Closes the open segment if it is
     /// older than `segment_age_ms_max`.
     pub fn take_writes(&mut self, now_ms: i64) -> Vec<Write> {
+        let mut writes = Vec::new();
+        self.take_writes_into(now_ms, &mut writes);
+        writes
+    }
+
+    /// Takes back the memory of bytes that were written.
+    pub fn give_back(&mut self, bytes: Vec<u8>) {
+        let small = (1..=BUFFER_BYTES_MAX).contains(&bytes.capacity());
+        if small && self.buffers.len() < BUFFERS_KEPT {
+            self.buffers.push(bytes);
+        }
+    }
+
+    /// As `take_writes`, to the end of `writes`.
+    pub fn take_writes_into(&mut self, now_ms: i64, writes: &mut Vec<Write>) {
         if let Some(open) = &self.open
             && now_ms.saturating_sub(open.created_ms) >= self.options.segment_age_ms_max
         {
@@ -186,8 +232,9 @@ impl ShardLog {
         }
         self.flush_open();
         self.outbox_bytes = 0;
-        let writes: Vec<Write> = self.outbox.drain(..).collect();
-        for write in &writes {
+        let first = writes.len();
+        writes.extend(self.outbox.drain(..));
+        for write in &writes[first..] {
             if let Write::Bytes {
                 segment,
                 offset,
@@ -202,7 +249,6 @@ impl ShardLog {
                 self.taken_bytes += bytes.len() as u64;
             }
         }
-        writes
     }
 
     /// All bytes before `end` are in the file (page cache): readable, safe from a process crash.
@@ -274,7 +320,7 @@ impl ShardLog {
     /// gives the closed segments that may be deleted.
     pub fn release(&mut self, low_water: Position) -> Vec<Deletion> {
         self.low_water = self.low_water.max(low_water);
-        self.tail.drop_before(low_water);
+        self.tail.drop_before(low_water, &self.encoder.pool);
         let deletions = self.segments.release(low_water);
         self.stats.segments_released += deletions.len() as u64;
         deletions
@@ -319,6 +365,8 @@ impl ShardLog {
         };
         let segment = open.segment;
         let data_end = open.end();
+        self.records_before = open.index.records();
+        open.give_keyframes(self.pool());
         open.finish(&mut self.encoder);
         let end = open.end();
         self.stats.overhead_bytes += u64::from(end - data_end);

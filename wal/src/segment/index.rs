@@ -7,6 +7,9 @@ use crate::format::Kind;
 use ahash::AHashMap;
 use std::collections::BTreeMap;
 
+/// For more records than these no memory is taken in advance.
+const EXPECTED_MAX: u64 = 1 << 16;
+
 /// What a segment holds. All offsets are those of frames, rising.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Index {
@@ -152,6 +155,8 @@ pub(crate) struct IndexBuilder {
     timestamp_ms_max: i64,
     records: u64,
     samples: u64,
+    /// How many records there will be, about.
+    expected: usize,
 }
 
 impl IndexBuilder {
@@ -167,6 +172,17 @@ impl IndexBuilder {
             timestamp_ms_max: i64::MIN,
             records: 0,
             samples: 0,
+            expected: 0,
+        }
+    }
+
+    /// Same, with memory for about so many records.
+    pub(crate) fn for_records(expected: u64) -> Self {
+        let expected = expected.min(EXPECTED_MAX) as usize;
+        Self {
+            keyframes: Vec::with_capacity(expected / 8),
+            expected,
+            ..Self::new()
         }
     }
 
@@ -226,10 +242,11 @@ impl IndexBuilder {
     }
 
     fn route(&mut self, offset: u32) -> &mut RouteIndex {
+        let expected = self.expected / (self.routes.len() + 1);
         self.routes.entry(offset).or_insert_with(|| RouteIndex {
             route: offset,
-            offsets: Vec::new(),
-            samples: Vec::new(),
+            offsets: Vec::with_capacity(expected),
+            samples: Vec::with_capacity(expected),
         })
     }
 }

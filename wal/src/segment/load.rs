@@ -146,7 +146,7 @@ impl Loader {
             route,
             timestamp_ms: record.timestamp_ms.to_native(),
             layout: layout.layout.clone(),
-            values: values.into(),
+            values,
             stale: stale.into(),
             sides,
         });
@@ -169,7 +169,7 @@ impl Loader {
     ) -> Result<Vec<f64>, Fault> {
         let (keyframe, keyframe_layout_at) = self.keyframe(file, keyframe, limit)?;
         if keyframe_layout_at == layout_at {
-            return Ok(keyframe.values.to_vec());
+            return Ok(keyframe.values.clone());
         }
         let known = self.layout(file, keyframe_layout_at, limit)?;
         let mut base = std::mem::take(&mut self.base);

@@ -10,8 +10,10 @@ use crate::codec::record::{RecordEncoder, RecordSummary, References, stale_count
 use crate::definition::{Block, Layout, Run};
 use crate::format::{FRAMES_START, Kind, SEGMENT_BYTES_LIMIT};
 use crate::frame::append_frame;
+use crate::pool::ScrapePool;
 use crate::scrape::Scrape;
 use ahash::AHashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Buffers and compressor, kept from segment to segment.
@@ -21,6 +23,8 @@ pub(crate) struct Encoder {
     records: RecordEncoder,
     base: Vec<f64>,
     blocks: Vec<u32>,
+    /// Takes keyframes that are not needed any more.
+    pub(crate) pool: Rc<ScrapePool>,
 }
 
 impl Encoder {
@@ -30,6 +34,7 @@ impl Encoder {
             records: RecordEncoder::default(),
             base: Vec::new(),
             blocks: Vec::new(),
+            pool: Rc::default(),
         }
     }
 }
@@ -77,8 +82,9 @@ pub(crate) struct SegmentWriter {
 }
 
 impl SegmentWriter {
-    pub(crate) fn new(header: SegmentHeader) -> Self {
-        let mut buffer = Vec::new();
+    /// `buffer`: memory for the first bytes. `records`: how many are to be expected, about.
+    pub(crate) fn new(header: SegmentHeader, mut buffer: Vec<u8>, records: u64) -> Self {
+        buffer.clear();
         header.encode(&mut buffer);
         Self {
             segment: header.segment,
@@ -91,7 +97,7 @@ impl SegmentWriter {
             layouts: AHashMap::new(),
             routes: AHashMap::new(),
             targets: AHashMap::new(),
-            index: IndexBuilder::new(),
+            index: IndexBuilder::for_records(records),
             fixed_bytes: 0,
             running_bytes: 0,
         }
@@ -107,11 +113,30 @@ impl SegmentWriter {
         self.buffer.len()
     }
 
-    /// The bytes since the last call and the offset of the first.
-    pub(crate) fn take(&mut self) -> (u32, Vec<u8>) {
+    /// The bytes since the last call and the offset of the first. `buffer`: memory for the next.
+    pub(crate) fn take(&mut self, mut buffer: Vec<u8>) -> (u32, Vec<u8>) {
         let start = self.buffer_start;
         self.buffer_start = self.end();
-        (start, std::mem::take(&mut self.buffer))
+        buffer.clear();
+        (start, std::mem::replace(&mut self.buffer, buffer))
+    }
+
+    /// Bytes of the values that keyframes hold, in a walk over the targets.
+    pub(crate) fn keyframe_bytes(&self) -> usize {
+        let keyframes = self
+            .targets
+            .values()
+            .filter_map(|state| state.keyframe.as_ref());
+        keyframes
+            .map(|(keyframe, _)| size_of::<Scrape>() + size_of_val(&keyframe.values[..]))
+            .sum()
+    }
+
+    /// Gives the memory of all keyframes back.
+    pub(crate) fn give_keyframes(&mut self, pool: &ScrapePool) {
+        for (keyframe, _) in self.targets.drain().filter_map(|(_, state)| state.keyframe) {
+            pool.give(keyframe);
+        }
     }
 
     /// Forgets a target's keyframe.
@@ -251,7 +276,9 @@ impl SegmentWriter {
         self.seq += 1;
         let is_keyframe = references.keyframe == 0;
         if is_keyframe {
-            state.keyframe = Some((scrape.clone(), offset));
+            if let Some((before, _)) = state.keyframe.replace((scrape.clone(), offset)) {
+                encoder.pool.give(before);
+            }
             state.since_keyframe = 1;
         } else {
             state.since_keyframe += 1;
