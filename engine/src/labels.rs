@@ -67,10 +67,38 @@ impl Value {
     }
 }
 
+/// How many strings a builder keeps for later.
+const SPARE_MAX: usize = 64;
+
 /// Labels under construction: sorted by name, names unique; never holds an empty value.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Default)]
 pub struct LabelsBuilder {
     entries: Vec<(String, Value)>,
+    /// Memory of former names and values.
+    spare: Vec<String>,
+}
+
+impl Clone for LabelsBuilder {
+    fn clone(&self) -> Self {
+        Self {
+            entries: self.entries.clone(),
+            spare: Vec::new(),
+        }
+    }
+}
+
+impl PartialEq for LabelsBuilder {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl Eq for LabelsBuilder {}
+
+impl std::hash::Hash for LabelsBuilder {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.entries.hash(state);
+    }
 }
 
 impl LabelsBuilder {
@@ -105,13 +133,17 @@ impl LabelsBuilder {
             }
             Ok(index) => self.entries[index].1 = value,
             Err(_) if value.is_empty() => {}
-            Err(index) => self.entries.insert(index, (name.to_owned(), value)),
+            Err(index) => {
+                let name = self.string(name);
+                self.entries.insert(index, (name, value));
+            }
         }
     }
 
     /// Sets `name` to a text; an empty one removes it.
     pub fn set_text(&mut self, name: &str, text: &str) {
-        self.set(name, Value::Text(text.to_owned()));
+        let text = self.string(text);
+        self.set(name, Value::Text(text));
     }
 
     /// Removes `name` if present.
@@ -145,7 +177,20 @@ impl LabelsBuilder {
 
     /// Removes all labels and keeps the memory.
     pub fn clear(&mut self) {
-        self.entries.clear();
+        for (name, value) in self.entries.drain(..) {
+            self.spare.push(name);
+            if let Value::Text(text) = value {
+                self.spare.push(text);
+            }
+        }
+        self.spare.truncate(SPARE_MAX);
+    }
+
+    fn string(&mut self, text: &str) -> String {
+        let mut string = self.spare.pop().unwrap_or_default();
+        string.clear();
+        string.push_str(text);
+        string
     }
 
     /// The final set; holes must not be left (they are dropped in release builds).
@@ -177,6 +222,7 @@ impl From<&Labels> for LabelsBuilder {
             .map(|(name, value)| (name.to_owned(), Value::Text(value.to_owned())));
         Self {
             entries: entries.collect(),
+            spare: Vec::new(),
         }
     }
 }

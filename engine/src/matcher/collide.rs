@@ -87,10 +87,11 @@ pub(super) fn is_shared(derivation: &Derivation, runs: &[TextRun]) -> bool {
 /// another, rising; `None`: everything is in question. Used only if the answer is shared.
 pub(super) fn find(subject: &Subject<'_>, fresh: Option<&[(u32, u32)]>) -> Collisions {
     let shared = is_shared(subject.derivation, subject.runs);
-    let members = match fresh {
+    let mut members = match fresh {
         Some(fresh) if shared => among_fresh(subject, fresh),
         _ => all_members(subject, shared),
     };
+    retain_repeated(&mut members);
     let same = group(subject, shared, members);
     let mut automatic = automatic(subject);
     automatic.retain(|&(raw, _)| !same.iter().any(|same| same.raw == raw && same.duplicate));
@@ -138,25 +139,34 @@ fn among_fresh<'a>(subject: &Subject<'a>, fresh: &[(u32, u32)]) -> Vec<Member<'a
         return members;
     }
     let mut next = 0;
-    each(subject.runs, |raw, run, entry, kept| {
-        while fresh.get(next).is_some_and(|&(_, to)| to <= raw) {
+    let mut start = 0;
+    for run in subject.runs {
+        let end = start + (run.to - run.from);
+        while let Some(&(from, to)) = fresh.get(next).filter(|(from, _)| *from < end) {
+            for raw in from.max(start)..to.min(end) {
+                let entry = run.from + (raw - start);
+                let Some(kept) = run.derived.kept(entry) else {
+                    continue;
+                };
+                let id = run.derived.ids[kept as usize];
+                let bit = id as usize & (bits - 1);
+                filter[bit / 64] |= 1 << (bit % 64);
+                hashes.push(id);
+                members.push(Member {
+                    hash: u64::from(id),
+                    raw,
+                    run,
+                    entry,
+                    kept,
+                });
+            }
+            if to > end {
+                break;
+            }
             next += 1;
         }
-        if fresh.get(next).is_some_and(|&(from, _)| from <= raw) {
-            let id = run.derived.ids[kept as usize];
-            let bit = id as usize & (bits - 1);
-            filter[bit / 64] |= 1 << (bit % 64);
-            hashes.push(id);
-            let hash = u64::from(id);
-            members.push(Member {
-                hash,
-                raw,
-                run,
-                entry,
-                kept,
-            });
-        }
-    });
+        start = end;
+    }
     hashes.sort_unstable();
     each(subject.runs, |raw, run, entry, kept| {
         let id = run.derived.ids[kept as usize];
@@ -176,6 +186,26 @@ fn among_fresh<'a>(subject: &Subject<'a>, fresh: &[(u32, u32)]) -> Vec<Member<'a
     members
 }
 
+/// Leaves the members whose hash another one has, and a few more.
+fn retain_repeated(members: &mut Vec<Member<'_>>) {
+    let slots = (members.len() * 8).next_power_of_two().max(64);
+    let place = |member: &Member<'_>| (member.hash >> 3) as usize & (slots - 1);
+    // Two bits a place: taken, and taken again.
+    let mut once = vec![0u64; slots / 64];
+    let mut again = vec![0u64; slots / 64];
+    let mut repeated = false;
+    for member in &*members {
+        let (word, bit) = (place(member) / 64, 1 << (place(member) % 64));
+        repeated |= once[word] & bit != 0;
+        again[word] |= once[word] & bit;
+        once[word] |= bit;
+    }
+    match repeated {
+        false => members.clear(),
+        true => members.retain(|member| again[place(member) / 64] >> (place(member) % 64) & 1 == 1),
+    }
+}
+
 fn group(subject: &Subject<'_>, shared: bool, mut members: Vec<Member<'_>>) -> Vec<Same> {
     members.sort_unstable_by_key(|member| (member.hash, member.raw));
     let mut same = Vec::new();
@@ -186,6 +216,9 @@ fn group(subject: &Subject<'_>, shared: bool, mut members: Vec<Member<'_>>) -> V
         bytes
     };
     for equal in members.chunk_by(|a, b| a.hash == b.hash) {
+        if equal.len() == 1 {
+            continue;
+        }
         let mut rest: Vec<&Member<'_>> = equal.iter().collect();
         while rest.len() > 1 {
             let first = identity(rest[0]);
@@ -206,7 +239,9 @@ fn judge(subject: &Subject<'_>, group: &[&Member<'_>], same: &mut Vec<Same>) {
     let mut plain_before = false;
     for member in group {
         let plain = subject.stamped.binary_search(&member.raw).is_err();
-        let repeated = !texts.insert(member.run.block.series(member.entry));
+        let mut text = Vec::new();
+        let text = member.run.block.series(member.entry, &mut text).to_vec();
+        let repeated = !texts.insert(text);
         if member.raw != group[0].raw {
             same.push(Same {
                 raw: member.raw,

@@ -4,11 +4,11 @@
 //! `resolveConflictingExposedLabels`, `verifyLabelLimits`.
 
 use super::shape::Shape;
-use super::template::{BlockBuilder, write_identity};
-use super::text_block::TextBlock;
+use super::template::BlockBuilder;
+use super::text_block::{Lines, RC_BYTES, TextBlock};
 use crate::config::model::ScrapeRules;
 use crate::labels::{LabelsBuilder, Value};
-use crate::parse::{self, Comment};
+use crate::parse::{self, Comment, Dialect, Exposed};
 use crate::relabel::{Rules, Verdict};
 use ahash::RandomState;
 use ringscrape_wal::definition as wal;
@@ -51,6 +51,16 @@ impl SeriesRules {
             label_value_length_limit: rules.label_value_length_limit,
             extra_scrape_metrics: rules.extra_scrape_metrics,
         }
+    }
+}
+
+impl SeriesRules {
+    /// Nothing is relabelled and nothing limited.
+    fn is_plain(&self) -> bool {
+        self.metric_relabel_configs.is_empty()
+            && self.label_limit == 0
+            && self.label_name_length_limit == 0
+            && self.label_value_length_limit == 0
     }
 }
 
@@ -98,7 +108,7 @@ pub(crate) struct DerivedBlock {
     pub(crate) wal: Arc<wal::Block>,
     /// Number of kept entries before each text entry, and after the last; `None`: all are kept.
     kept_before: Option<Box<[u32]>>,
-    /// Keyed hash of each kept entry's template.
+    /// Keyed hash of each kept entry's template without its holes.
     pub(crate) ids: Box<[u32]>,
     /// The holes.
     pub(crate) pattern: Pattern,
@@ -139,7 +149,9 @@ impl DerivedBlock {
 
     /// Bytes of memory that this holds, the block for the log included.
     pub(crate) fn memory_bytes(&self) -> usize {
-        size_of::<Self>()
+        2 * RC_BYTES
+            + size_of::<Self>()
+            + size_of::<wal::Block>()
             + self.ids.len() * 4
             + self
                 .kept_before
@@ -211,32 +223,41 @@ impl Derivation {
         let mut rejects = Vec::new();
         let mut automatic_like = Vec::new();
         let mut pattern = Pattern::Nothing;
+        let mut exposed = Vec::new();
+        let plain = self.rules.is_plain();
+        let lines = &*block.lines();
         for index in 0..block.len() {
             before.push(builder.entries.len() as u32);
-            match self.series(block, index, &mut labels) {
+            if plain
+                && let Some(name) = self.push_plain(block, lines, index, &mut exposed, &mut builder)
+            {
+                if AUTOMATIC_NAMES.contains(&name) {
+                    automatic_like.push(builder.entries.len() as u32 - 1);
+                }
+                pattern.add(self.shape.holes());
+                continue;
+            }
+            match self.series(block, lines.series(index), index, &mut labels) {
                 Ok(false) => {}
                 Err(reject) => rejects.push((index, reject)),
                 Ok(true) => {
                     if AUTOMATIC_NAMES.contains(&labels.text("__name__")) {
                         automatic_like.push(builder.entries.len() as u32);
                     }
-                    pattern.add(&labels);
+                    pattern.add(holes(&labels));
                     builder.push(&labels);
                 }
             }
         }
         before.push(builder.entries.len() as u32);
-        let all_kept = builder.entries.len() == block.ends.len();
+        let all_kept = builder.entries.len() == block.hashes.len();
         let wal = wal::Block {
-            families: families(block),
+            families: families(block.dialect, lines),
             ..builder.finish(id)
         };
-        let mut identity = Vec::new();
-        let ids = (0..wal.entries.len() as u32).map(|index| {
-            identity.clear();
-            write_identity(&wal, index, None, &mut identity);
-            hasher.hash_one(&identity[..]) as u32
-        });
+        // They are compared only where the holes are the same.
+        let ids = (0..wal.entries.len() as u32)
+            .map(|index| hasher.hash_one(&wal.bytes[wal.entry(index).0]) as u32);
         DerivedBlock {
             ids: ids.collect(),
             kept_before: (!all_kept).then(|| before.into()),
@@ -247,14 +268,32 @@ impl Derivation {
         }
     }
 
+    /// Adds an entry to which no rule applies, if it is as plain as most are, and gives its name.
+    fn push_plain<'a, 'b>(
+        &self,
+        block: &TextBlock,
+        lines: &'a Lines,
+        index: u32,
+        exposed: &'b mut Vec<Exposed<'a>>,
+        builder: &mut BlockBuilder,
+    ) -> Option<&'b str> {
+        let kind = block.kinds[index as usize].used.unwrap_or_default();
+        parse::sorted_labels(block.dialect, lines.series(index), kind, exposed).ok()?;
+        if !builder.push_plain(exposed, &self.shape.labels) {
+            return None;
+        }
+        let name = exposed.iter().find(|label| label.name == "__name__");
+        name.map(|label| &*label.value)
+    }
+
     /// Reads, merges and relabels one entry. `Ok(false)`: a rule dropped it.
     fn series(
         &self,
         block: &TextBlock,
+        series: &[u8],
         index: u32,
         labels: &mut LabelsBuilder,
     ) -> Result<bool, Reject> {
-        let series = block.series(index);
         let kind = block.kinds[index as usize].used.unwrap_or_default();
         parse::series_labels(block.dialect, series, kind, labels)
             .map_err(|error| Reject::Series(error.to_string()))?;
@@ -344,11 +383,7 @@ impl Derivation {
 }
 
 impl Pattern {
-    fn add(&mut self, labels: &LabelsBuilder) {
-        let holes = labels.iter().filter_map(|(_, value)| match value {
-            Value::Target(index) => Some(*index),
-            Value::Text(_) => None,
-        });
+    fn add(&mut self, holes: impl Iterator<Item = u16>) {
         match self {
             Pattern::Nothing => *self = Pattern::Same(holes.collect()),
             Pattern::Same(have) if have.iter().copied().eq(holes) => {}
@@ -357,8 +392,16 @@ impl Pattern {
     }
 }
 
+/// Which labels of the target are holes, in the order of their names.
+fn holes(labels: &LabelsBuilder) -> impl Iterator<Item = u16> + '_ {
+    labels.iter().filter_map(|(_, value)| match value {
+        Value::Target(index) => Some(*index),
+        Value::Text(_) => None,
+    })
+}
+
 /// HELP, TYPE and UNIT of the families that a block's text declares.
-fn families(block: &TextBlock) -> Box<[wal::Family]> {
+fn families(dialect: Dialect, lines: &Lines) -> Box<[wal::Family]> {
     let mut families: Vec<wal::Family> = Vec::new();
     let mut family = |name: &str, set: &mut dyn FnMut(&mut wal::Family)| {
         let found = families.iter().rposition(|family| *family.name == *name);
@@ -371,12 +414,12 @@ fn families(block: &TextBlock) -> Box<[wal::Family]> {
         });
         set(&mut families[index]);
     };
-    for index in 0..block.len() {
-        let (start, _) = block.series[index as usize];
-        if !block.text[block.start(index)..start as usize].contains(&b'#') {
+    for index in 0..lines.ends.len() as u32 {
+        let (start, _) = lines.series[index as usize];
+        if !lines.text[lines.start(index)..start as usize].contains(&b'#') {
             continue;
         }
-        for comment in parse::comments(block.dialect, block.prefix(index)) {
+        for comment in parse::comments(dialect, lines.prefix(index)) {
             match comment {
                 Comment::Help(name, help) => family(&name, &mut |f| f.help = (*help).into()),
                 Comment::Type(name, kind) => family(&name, &mut |f| f.kind = kind),

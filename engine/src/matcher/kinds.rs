@@ -5,8 +5,8 @@
 //! with; under another one it is a new entry with the same text.
 
 use super::layout::Layout;
+use super::scratch::{Segment, Source};
 use super::text_block::Fresh;
-use super::walk::{Segment, Source};
 use ringscrape_wal::definition::FamilyKind;
 
 /// Tells all new entries the type in force, and turns known entries for which it changed into new

@@ -5,7 +5,7 @@ use super::derive::{Derivation, DerivedBlock};
 use super::text_block::TextBlock;
 use crate::parse::Dialect;
 use ringscrape_wal::definition as wal;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,6 +39,10 @@ pub(crate) struct Layout {
     pub(crate) kept: u32,
     log_id: u64,
     logged: OnceCell<Logged>,
+    /// For how many sweeps one target alone has used it; 2: its texts have been looked at.
+    pub(super) lonely_sweeps: Cell<u8>,
+    /// The first run whose text has not been looked at.
+    pub(super) next_lonely: Cell<usize>,
 }
 
 /// What of a layout goes to the log.
@@ -101,7 +105,14 @@ impl Layout {
             kept,
             log_id,
             logged: OnceCell::new(),
+            lonely_sweeps: Cell::new(0),
+            next_lonely: Cell::new(0),
         }
+    }
+
+    /// Unique in this process; never reused.
+    pub(crate) fn id(&self) -> u64 {
+        self.log_id
     }
 
     /// How many sample lines there are.
@@ -129,16 +140,22 @@ impl Layout {
         }
     }
 
-    /// Everything before the value of a sample line.
-    pub(crate) fn prefix(&self, raw: u32) -> &[u8] {
+    /// Appends everything before the value of a sample line.
+    pub(crate) fn push_prefix(&self, raw: u32, out: &mut Vec<u8>) {
         let (run, entry) = self.locate(raw);
-        self.runs[run].block.prefix(entry)
+        self.runs[run].block.push_prefix(entry, out);
     }
 
-    /// Name and labels of a sample line as exposed.
-    pub(crate) fn series(&self, raw: u32) -> &[u8] {
+    /// Whether `prefix`, whose hash is `hash`, is everything before the value of a sample line.
+    pub(crate) fn is_prefix(&self, raw: u32, hash: u64, prefix: &[u8]) -> bool {
         let (run, entry) = self.locate(raw);
-        self.runs[run].block.series(entry)
+        self.runs[run].block.is_prefix(entry, hash, prefix)
+    }
+
+    /// Name and labels of a sample line as exposed, instead of what is in `out`.
+    pub(crate) fn series<'a>(&self, raw: u32, out: &'a mut Vec<u8>) -> &'a [u8] {
+        let (run, entry) = self.locate(raw);
+        self.runs[run].block.series(entry, out)
     }
 
     /// The series that a sample line became, if it was not dropped.

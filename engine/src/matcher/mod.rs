@@ -14,10 +14,14 @@
 
 mod collide;
 mod derive;
+mod guess;
+mod hashed;
 pub(crate) mod kinds;
 mod layout;
 mod resync;
+mod scratch;
 mod shape;
+mod sweep;
 mod tables;
 pub(crate) mod template;
 mod text_block;
@@ -25,6 +29,8 @@ mod walk;
 
 pub(crate) use derive::{Derivation, Reject, SeriesRules};
 pub(crate) use layout::{Layout, TextRun, push_run};
+pub(crate) use scratch::{RawExemplar, Scratch, Segment, Source};
+pub use sweep::MemoryUse;
 pub(crate) use tables::Parts;
-pub use tables::{MemoryUse, Tables};
-pub(crate) use walk::{Matcher, RawExemplar, Scratch, Segment, Source};
+pub use tables::Tables;
+pub(crate) use walk::Matcher;

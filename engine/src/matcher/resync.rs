@@ -17,6 +17,11 @@ impl Used {
         self.words.clear();
     }
 
+    /// Bytes of memory that this holds.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
+    }
+
     /// Adds `from..to`.
     pub(crate) fn insert(&mut self, from: u32, to: u32) {
         let words = (to as usize).div_ceil(64);
@@ -79,6 +84,11 @@ impl Index {
         self.slots.clear();
     }
 
+    /// Bytes of memory that this holds.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// Whether `build` was called since the last `clear`.
     pub(crate) fn is_built(&self) -> bool {
         !self.slots.is_empty()
@@ -93,7 +103,7 @@ impl Index {
         for run in &layout.runs {
             for index in run.from..run.to {
                 raw += 1;
-                let hash = run.block.hashes[index as usize];
+                let hash = run.block.hashes[index as usize] as u32;
                 let free = self.probe(hash).find(|&slot| self.slots[slot].1 == 0);
                 if let Some(slot) = free {
                     self.slots[slot] = (hash, raw);

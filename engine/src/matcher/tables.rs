@@ -3,15 +3,17 @@
 use super::collide::{self, Subject};
 use super::derive::{Derivation, SeriesRules};
 use super::layout::{Layout, TextRun};
+use super::scratch::{Scratch, Segment, Source};
 use super::shape::Shape;
 use super::text_block::{Fresh, TextBlock};
-use super::walk::{Scratch, Segment, Source};
 use crate::config::model::ScrapeRules;
 use crate::parse::Dialect;
 use ahash::RandomState;
 use ringscrape_wal::definition as wal;
-use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
+use ringscrape_wal::pool::ScrapePool;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ids of blocks and layouts, unique in the process as the log wants them.
@@ -26,28 +28,22 @@ const SCRATCH_SAMPLES_MAX: usize = 1 << 18;
 #[derive(Debug, Default)]
 pub struct Tables {
     hasher: RandomState,
-    texts: HashMap<u64, Vec<Rc<TextBlock>>, RandomState>,
-    derivations: HashMap<(SeriesRules, Shape), Rc<Derivation>, RandomState>,
-    layouts: HashMap<u64, Vec<Rc<Layout>>, RandomState>,
-    scratch: Vec<Scratch>,
+    pub(super) texts: HashMap<u64, Vec<Rc<TextBlock>>, RandomState>,
+    pub(super) derivations: HashMap<(SeriesRules, Shape), Rc<Derivation>, RandomState>,
+    pub(super) layouts: HashMap<u64, Vec<Rc<Layout>>, RandomState>,
+    pub(super) scratch: Vec<Scratch>,
+    pool: Rc<ScrapePool>,
+    pub(super) recent: Recent,
+    /// Layouts of one target each, whose text is to be given up.
+    pub(super) lonely: Vec<Weak<Layout>>,
 }
 
-/// Bytes of memory by purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MemoryUse {
-    /// Exposed text.
-    pub text_bytes: usize,
-    /// Series after relabelling, as templates; what the log holds of them too.
-    pub derived_bytes: usize,
-    /// Layouts.
-    pub layout_bytes: usize,
-    /// How many text blocks there are.
-    pub text_blocks: usize,
-    /// How many derived blocks there are.
-    pub derived_blocks: usize,
-    /// How many layouts there are.
-    pub layouts: usize,
-}
+/// Layouts of targets that were scraped for the first time, the latest one last: the next new
+/// target may be like them.
+pub(crate) type Recent = Rc<RefCell<Vec<Rc<Layout>>>>;
+
+/// How many of them are remembered.
+const RECENT_MAX: usize = 8;
 
 /// What a layout is made of.
 pub(crate) struct Parts<'a> {
@@ -72,6 +68,19 @@ impl Tables {
         Self::default()
     }
 
+    /// Empty tables; what is made with them takes memory from `pool`.
+    pub fn with_pool(pool: Rc<ScrapePool>) -> Self {
+        Self {
+            pool,
+            ..Self::default()
+        }
+    }
+
+    /// An empty vector with room for `len` values of a record.
+    pub(crate) fn values(&self, len: u32) -> Vec<f64> {
+        self.pool.values(len as usize)
+    }
+
     /// The key of all hashes in these tables.
     pub(crate) fn hasher(&self) -> &RandomState {
         &self.hasher
@@ -82,8 +91,24 @@ impl Tables {
         self.scratch.pop().unwrap_or_default()
     }
 
+    /// What a new target may be like.
+    pub(crate) fn recent(&self) -> Recent {
+        self.recent.clone()
+    }
+
+    /// Remembers what a new target is like.
+    pub(crate) fn note_recent(&self, layout: &Rc<Layout>) {
+        let mut recent = self.recent.borrow_mut();
+        recent.retain(|known| known.id() != layout.id());
+        if recent.len() == RECENT_MAX {
+            recent.remove(0);
+        }
+        recent.push(layout.clone());
+    }
+
     /// Keeps a buffer for later.
     pub(crate) fn give_scratch(&mut self, scratch: Scratch) {
+        self.give_texts_up();
         if self.scratch.len() < SCRATCH_KEPT && scratch.values.capacity() <= SCRATCH_SAMPLES_MAX {
             self.scratch.push(scratch);
         }
@@ -116,15 +141,20 @@ impl Tables {
     ) -> Vec<TextRun> {
         let blocks = self.intern_fresh(dialect, old, fresh);
         let mut runs: Vec<TextRun> = Vec::new();
-        let mut push = |block: &Rc<TextBlock>, from: u32, to: u32| match runs.last_mut() {
-            Some(last) if last.block.id == block.id && last.to == from => last.to = to,
-            _ => runs.push(TextRun {
-                derived: derivation.derived(block, &self.hasher, &mut next_id),
-                block: block.clone(),
-                from,
-                to,
-            }),
-        };
+        let derive = |block: &Rc<TextBlock>| derivation.derived(block, &self.hasher, &mut next_id);
+        let known = old.is_some_and(|old| old.derivation.id == derivation.id);
+        let mut push =
+            |block: &Rc<TextBlock>, derived: Option<&Rc<_>>, from: u32, to: u32| match runs
+                .last_mut()
+            {
+                Some(last) if last.block.id == block.id && last.to == from => last.to = to,
+                _ => runs.push(TextRun {
+                    derived: derived.map_or_else(|| derive(block), Rc::clone),
+                    block: block.clone(),
+                    from,
+                    to,
+                }),
+            };
         for segment in segments {
             match (segment.source, old) {
                 (Source::Old(from), Some(layout)) => {
@@ -133,7 +163,8 @@ impl Tables {
                     while left > 0 {
                         let text = &layout.runs[run];
                         let count = left.min(text.to - entry);
-                        push(&text.block, entry, entry + count);
+                        let derived = known.then_some(&text.derived);
+                        push(&text.block, derived, entry, entry + count);
                         left -= count;
                         run += 1;
                         entry = layout.runs.get(run).map_or(0, |next| next.from);
@@ -149,7 +180,7 @@ impl Tables {
                         if low >= high {
                             break;
                         }
-                        push(block, low - start, high - start);
+                        push(block, None, low - start, high - start);
                     }
                 }
             }
@@ -166,19 +197,18 @@ impl Tables {
         fresh: &Fresh,
     ) -> Vec<(u32, Rc<TextBlock>)> {
         let mut blocks: Vec<(u32, Rc<TextBlock>)> = Vec::new();
-        let mut taken: HashSet<u64, RandomState> = HashSet::default();
+        let pass = next_id();
         if fresh.len() > 0 {
-            taken.extend(
-                old.into_iter()
-                    .flat_map(|old| old.runs.iter().map(|run| run.block.id)),
-            );
+            for run in old.into_iter().flat_map(|old| &old.runs) {
+                run.block.taken.set(pass);
+            }
         }
         for (from, to) in fresh.cuts() {
-            let hash = self.hasher.hash_one(fresh.text(from, to));
+            let hash = fresh.hash(&self.hasher, from, to);
             let known = self.texts.entry(hash).or_default();
             let found = known.iter().find(|block| {
                 block.dialect == dialect
-                    && !taken.contains(&block.id)
+                    && block.taken.get() != pass
                     && fresh.equals(from, to, block)
             });
             let block = match found {
@@ -189,7 +219,7 @@ impl Tables {
                     block
                 }
             };
-            taken.insert(block.id);
+            block.taken.set(pass);
             blocks.push((from, block));
         }
         blocks
@@ -255,43 +285,5 @@ impl Tables {
             source: Source::New(0),
         };
         self.runs(derivation, dialect, None, &[all], &fresh)
-    }
-
-    /// Drops what no target uses any more. What the log still reads stays with the log.
-    pub fn sweep(&mut self) {
-        self.layouts.retain(|_, layouts| {
-            layouts.retain(|layout| Rc::strong_count(layout) > 1);
-            !layouts.is_empty()
-        });
-        for derivation in self.derivations.values() {
-            let mut blocks = derivation.blocks.borrow_mut();
-            blocks.retain(|_, derived| Rc::strong_count(derived) > 1);
-        }
-        self.derivations
-            .retain(|_, derivation| Rc::strong_count(derivation) > 1);
-        self.texts.retain(|_, blocks| {
-            blocks.retain(|block| Rc::strong_count(block) > 1);
-            !blocks.is_empty()
-        });
-    }
-
-    /// What these tables hold.
-    pub fn memory_use(&self) -> MemoryUse {
-        let mut memory = MemoryUse::default();
-        for block in self.texts.values().flatten() {
-            memory.text_blocks += 1;
-            memory.text_bytes += block.memory_bytes();
-        }
-        for derivation in self.derivations.values() {
-            for derived in derivation.blocks.borrow().values() {
-                memory.derived_blocks += 1;
-                memory.derived_bytes += derived.memory_bytes();
-            }
-        }
-        for layout in self.layouts.values().flatten() {
-            memory.layouts += 1;
-            memory.layout_bytes += layout.memory_bytes();
-        }
-        memory
     }
 }

@@ -4,6 +4,7 @@
 //! protobuf `Label`s as field 1 of a `TimeSeries` of remote write 1.0, sorted by name.
 
 use crate::labels::{Labels, LabelsBuilder, Value};
+use crate::parse::Exposed;
 use ringscrape_wal::definition::{Block, BlockEntry, Hole, Target};
 
 /// A block under construction.
@@ -18,14 +19,57 @@ impl BlockBuilder {
     /// Adds a series.
     pub(crate) fn push(&mut self, labels: &LabelsBuilder) {
         for (name, value) in labels.iter() {
-            match value {
-                Value::Text(text) => write_label(&mut self.bytes, name, text),
-                Value::Target(index) => self.holes.push(Hole {
-                    offset: self.bytes.len() as u32,
-                    target_label: *index,
-                }),
+            self.push_value(name, value);
+        }
+        self.end_entry();
+    }
+
+    /// Adds the series of `exposed` labels and the target's `own` ones, both sorted by name.
+    /// `false`, and adds nothing: it is not that plain.
+    pub(crate) fn push_plain(
+        &mut self,
+        exposed: &[Exposed<'_>],
+        own: &[(Box<str>, Value)],
+    ) -> bool {
+        let before = (self.bytes.len(), self.holes.len());
+        let mut own = own.iter().peekable();
+        let mut named = false;
+        for label in exposed {
+            while let Some((name, value)) = own.next_if(|(name, _)| **name < *label.name) {
+                self.push_value(name, value);
+            }
+            if own.peek().is_some_and(|(name, _)| **name == *label.name) {
+                named = false;
+                break;
+            }
+            if !label.value.is_empty() {
+                named |= label.name == "__name__";
+                write_label(&mut self.bytes, &label.name, &label.value);
             }
         }
+        if !named {
+            self.bytes.truncate(before.0);
+            self.holes.truncate(before.1);
+            return false;
+        }
+        for (name, value) in own {
+            self.push_value(name, value);
+        }
+        self.end_entry();
+        true
+    }
+
+    fn push_value(&mut self, name: &str, value: &Value) {
+        match value {
+            Value::Text(text) => write_label(&mut self.bytes, name, text),
+            Value::Target(index) => self.holes.push(Hole {
+                offset: self.bytes.len() as u32,
+                target_label: *index,
+            }),
+        }
+    }
+
+    fn end_entry(&mut self) {
         self.entries.push(BlockEntry {
             bytes_end: self.bytes.len() as u32,
             holes_end: self.holes.len() as u32,
@@ -91,8 +135,25 @@ pub(crate) fn labels_of(block: &Block, index: u32, target: &Target) -> Option<La
     Some(Labels::from_pairs(pairs))
 }
 
+/// The labels of entry `index` of `block` that are no holes. `None`: the bytes are damaged.
+pub(crate) fn constant_labels(block: &Block, index: u32) -> Option<Vec<(&str, &str)>> {
+    let mut rest = &block.bytes[block.entry(index).0];
+    let mut labels = Vec::with_capacity(8);
+    while !rest.is_empty() {
+        let mut label = read_field(&mut rest, 0x0a)?;
+        let name = read_field(&mut label, 0x0a)?;
+        let value = read_field(&mut label, 0x12)?;
+        labels.push((
+            std::str::from_utf8(name).ok()?,
+            std::str::from_utf8(value).ok()?,
+        ));
+    }
+    Some(labels)
+}
+
 fn write_label(out: &mut Vec<u8>, name: &str, value: &str) {
     let inner = 1 + varint_len(name.len()) + name.len() + 1 + varint_len(value.len()) + value.len();
+    out.reserve(inner + 8);
     out.push(0x0a);
     write_varint(out, inner);
     out.push(0x0a);

@@ -6,59 +6,15 @@
 //! new. No entry is used twice: the second of two equal lines is a new one.
 
 use super::layout::Layout;
-use super::resync::{Index, Used};
-use super::text_block::{Fresh, PREFIX_BYTES_MAX, prefix_hash};
-use crate::parse::{self, Dialect, Exemplar, Next, ParseError, Piece};
+use super::scratch::{Scratch, Segment, Source};
+use super::tables::Recent;
+use super::text_block::{Form, PREFIX_BYTES_MAX, prefix_hash};
+use crate::parse::{self, Dialect, Next, ParseError, Piece};
 use ahash::RandomState;
 use std::rc::Rc;
 
 /// How many expected entries are compared ahead where a body differs.
 const LOOK_AHEAD: u32 = 32;
-
-/// Where consecutive entries of a body came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
-    /// The expected layout, from this raw index on.
-    Old(u32),
-    /// The new entries, from this one on.
-    New(u32),
-}
-
-/// Consecutive entries of a body. Segments follow one another without gaps from raw index 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Segment {
-    /// Raw index of the first entry, in the body.
-    pub(crate) at: u32,
-    /// How many entries; not 0.
-    pub(crate) len: u32,
-    pub(crate) source: Source,
-}
-
-/// An exemplar as exposed; its labels stand in `Scratch::arena`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RawExemplar {
-    pub(crate) raw: u32,
-    /// Start and end of the labels in the arena.
-    pub(crate) labels: (usize, usize),
-    pub(crate) value: f64,
-    pub(crate) timestamp_ms: Option<i64>,
-}
-
-/// What a walk fills; kept and used again by the next one.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    /// One per sample line.
-    pub(crate) values: Vec<f64>,
-    /// Raw index and explicit timestamp, rising by index.
-    pub(crate) stamps: Vec<(u32, i64)>,
-    pub(crate) exemplars: Vec<RawExemplar>,
-    pub(crate) arena: Vec<u8>,
-    pub(crate) segments: Vec<Segment>,
-    pub(crate) fresh: Fresh,
-    pub(crate) tail: Vec<u8>,
-    used: Used,
-    index: Index,
-}
 
 /// A body that does not follow its grammar, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,18 +31,22 @@ pub(crate) struct BodyError {
 /// One body on its way along a layout.
 #[derive(Debug)]
 pub(crate) struct Matcher {
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     /// The layout that the body is expected to follow.
     pub(crate) expect: Option<Rc<Layout>>,
+    /// Layouts of other targets, one of which the body may follow.
+    pub(super) guesses: Option<Recent>,
+    /// `expect` is one of these.
+    pub(crate) guessed: bool,
     /// The expected entry: a run and an entry of its block.
-    run: usize,
-    entry: u32,
+    pub(super) run: usize,
+    pub(super) entry: u32,
     /// Raw index in `expect` at which the open segment begins.
     open: u32,
     /// The walk went backwards once: entries ahead may be used already.
     jumped: bool,
     ended: bool,
-    hasher: RandomState,
+    pub(super) hasher: RandomState,
     /// Bytes of the body so far.
     pub(crate) consumed: u64,
     /// Entries that were found where they were expected.
@@ -96,41 +56,18 @@ pub(crate) struct Matcher {
     pub(crate) scratch: Scratch,
 }
 
+/// What stands where an entry is expected.
+enum Found {
+    /// Its prefix, of this length.
+    Prefix(usize),
+    NeedMore,
+    Differs,
+}
+
 enum Stop {
     NeedMore,
     Differs,
     End,
-}
-
-impl Scratch {
-    fn clear(&mut self) {
-        self.values.clear();
-        self.stamps.clear();
-        self.exemplars.clear();
-        self.arena.clear();
-        self.segments.clear();
-        self.fresh.clear();
-        self.tail.clear();
-        self.used.clear();
-        self.index.clear();
-    }
-
-    fn note(&mut self, timestamp_ms: Option<i64>, exemplar: Option<Exemplar<'_>>) {
-        let raw = self.values.len() as u32;
-        if let Some(timestamp_ms) = timestamp_ms {
-            self.stamps.push((raw, timestamp_ms));
-        }
-        if let Some(exemplar) = exemplar {
-            let start = self.arena.len();
-            self.arena.extend_from_slice(exemplar.labels);
-            self.exemplars.push(RawExemplar {
-                raw,
-                labels: (start, self.arena.len()),
-                value: exemplar.value,
-                timestamp_ms: exemplar.timestamp_ms,
-            });
-        }
-    }
 }
 
 impl Matcher {
@@ -150,6 +87,8 @@ impl Matcher {
         Self {
             dialect,
             expect,
+            guesses: None,
+            guessed: false,
             run,
             entry,
             open: 0,
@@ -187,6 +126,9 @@ impl Matcher {
         if self.ended {
             self.consumed += window.len() as u64;
             return Ok(window.len());
+        }
+        if let Some(guesses) = self.guesses.take() {
+            self.choose(&guesses, window);
         }
         let expect = self.expect.take();
         let mut pos = 0;
@@ -266,38 +208,37 @@ impl Matcher {
                 limit = limit.min(self.entry + free);
             }
             let block = &*run.block;
-            let mut entry = self.entry;
-            let mut at = *pos;
-            let mut start = block.start(entry);
-            let stop = loop {
-                if entry == limit {
-                    break None;
-                }
-                let end = block.ends[entry as usize] as usize;
-                let want = &block.text[start..end];
-                let rest = &window[at..];
-                if !rest.starts_with(want) {
-                    let short = !last && want.starts_with(rest);
-                    break Some(if short { Stop::NeedMore } else { Stop::Differs });
-                }
-                let after = &rest[want.len()..];
-                if let Some((value, used)) = parse::plain_value(after) {
-                    self.scratch.values.push(value);
-                    at += want.len() + used;
-                } else {
-                    match parse::value_line(self.dialect, after, last) {
-                        Ok(Some(line)) => {
-                            self.scratch.note(line.timestamp_ms, line.exemplar);
-                            self.scratch.values.push(line.value);
-                            at += want.len() + line.len;
+            let (entry, at) = (self.entry, *pos);
+            let place = (entry, limit, at);
+            let (entry, at, stop) = match block.form() {
+                Form::Text(lines) => {
+                    let mut start = lines.start(entry);
+                    self.follow_block(place, window, last, |entry, rest| {
+                        let end = lines.ends[entry as usize] as usize;
+                        let want = &lines.text[start..end];
+                        start = end;
+                        match rest.starts_with(want) {
+                            true => Found::Prefix(want.len()),
+                            false if !last && want.starts_with(rest) => Found::NeedMore,
+                            false => Found::Differs,
                         }
-                        Ok(None) => break Some(Stop::NeedMore),
-                        // The parser says what is wrong here, if anything is.
-                        Err(_) => break Some(Stop::Differs),
-                    }
+                    })
                 }
-                start = end;
-                entry += 1;
+                Form::Hashed(hashed) => {
+                    let hasher = self.hasher.clone();
+                    self.follow_block(place, window, last, |entry, rest| {
+                        let len = usize::from(hashed.lens[entry as usize]);
+                        match rest.get(..len) {
+                            Some(prefix)
+                                if prefix_hash(&hasher, prefix) == block.hashes[entry as usize] =>
+                            {
+                                Found::Prefix(len)
+                            }
+                            None if !last => Found::NeedMore,
+                            _ => Found::Differs,
+                        }
+                    })
+                }
             };
             self.matched += entry - self.entry;
             self.entry = entry;
@@ -310,6 +251,44 @@ impl Matcher {
                 self.entry = layout.runs.get(self.run).map_or(0, |run| run.from);
             }
         }
+    }
+
+    /// Follows one block from an entry to a limit, from an offset of the window on; gives entry and
+    /// offset where it stopped, and why if not at the limit.
+    #[inline(always)]
+    fn follow_block(
+        &mut self,
+        (mut entry, limit, mut at): (u32, u32, usize),
+        window: &[u8],
+        last: bool,
+        mut find: impl FnMut(u32, &[u8]) -> Found,
+    ) -> (u32, usize, Option<Stop>) {
+        while entry < limit {
+            let rest = &window[at..];
+            let len = match find(entry, rest) {
+                Found::Prefix(len) => len,
+                Found::NeedMore => return (entry, at, Some(Stop::NeedMore)),
+                Found::Differs => return (entry, at, Some(Stop::Differs)),
+            };
+            let after = &rest[len..];
+            if let Some((value, used)) = parse::plain_value(after) {
+                self.scratch.values.push(value);
+                at += len + used;
+            } else {
+                match parse::value_line(self.dialect, after, last) {
+                    Ok(Some(line)) => {
+                        self.scratch.note(line.timestamp_ms, line.exemplar);
+                        self.scratch.values.push(line.value);
+                        at += len + line.len;
+                    }
+                    Ok(None) => return (entry, at, Some(Stop::NeedMore)),
+                    // The parser says what is wrong here, if anything is.
+                    Err(_) => return (entry, at, Some(Stop::Differs)),
+                }
+            }
+            entry += 1;
+        }
+        (entry, at, None)
     }
 
     /// Goes to the next expected entry with which `rest` begins, if it is near.
@@ -327,12 +306,8 @@ impl Matcher {
                 };
                 entry = next.from;
             }
-            let want = layout.runs[run].block.prefix(entry);
-            // Neighbours differ at their ends.
-            if want.len() < rest.len()
-                && want[want.len() - 1] == rest[want.len() - 1]
-                && rest.starts_with(want)
-            {
+            let block = &layout.runs[run].block;
+            if block.begins(entry, rest, &self.hasher) {
                 let raw = layout.raw(run, entry);
                 if self.scratch.used.contains(raw) {
                     continue;
@@ -391,7 +366,7 @@ impl Matcher {
         Ok(())
     }
 
-    fn find(&mut self, layout: &Layout, hash: u32, prefix: &[u8]) -> Option<u32> {
+    fn find(&mut self, layout: &Layout, hash: u64, prefix: &[u8]) -> Option<u32> {
         if layout.len() == 0 {
             return None;
         }
@@ -400,8 +375,8 @@ impl Matcher {
             scratch.index.build(layout);
         }
         let used = &scratch.used;
-        scratch.index.find(hash, |raw| {
-            !used.contains(raw) && layout.prefix(raw) == prefix
+        scratch.index.find(hash as u32, |raw| {
+            !used.contains(raw) && layout.is_prefix(raw, hash, prefix)
         })
     }
 
@@ -453,23 +428,26 @@ impl Matcher {
         }
     }
 
-    /// `prefix` of a sample that was read.
-    fn prefix(&self, source: Source, offset: u32) -> &[u8] {
-        match (source, &self.expect) {
-            (Source::Old(from), Some(layout)) => layout.prefix(from + offset),
-            (Source::Old(_), None) => &[],
-            (Source::New(from), _) => self.scratch.fresh.prefix(from + offset),
-        }
-    }
-
     /// Counts the lines before `rest`, which are known from the text of the samples read.
     fn locate(&mut self, rest: &[u8], error: ParseError) -> BodyError {
         self.close();
         let newlines = |bytes: &[u8]| memchr::memchr_iter(b'\n', bytes).count() as u64;
         let mut line = 1;
+        let mut prefix = Vec::new();
         for segment in &self.scratch.segments {
             for offset in 0..segment.len {
-                line += newlines(self.prefix(segment.source, offset)) + 1;
+                line += 1;
+                match (segment.source, &self.expect) {
+                    (Source::Old(from), Some(layout)) => {
+                        prefix.clear();
+                        layout.push_prefix(from + offset, &mut prefix);
+                        line += newlines(&prefix);
+                    }
+                    (Source::Old(_), None) => {}
+                    (Source::New(from), _) => {
+                        line += newlines(self.scratch.fresh.prefix(from + offset));
+                    }
+                }
             }
         }
         let before = &rest[..error.offset.min(rest.len())];

@@ -34,6 +34,7 @@ use ringscrape_wal::definition::FamilyKind;
 
 use crate::labels::LabelsBuilder;
 use scan::{Halt, Input, Name, Span};
+pub(crate) use series::Exposed;
 
 /// Which grammar a body follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -203,6 +204,24 @@ pub fn series_labels(
     labels: &mut LabelsBuilder,
 ) -> Result<(), ParseError> {
     series::labels(dialect, series, kind, labels)
+}
+
+/// As `series_labels`, into a list sorted by name; labels with an empty value are in it too.
+///
+/// # Errors
+/// As `series_labels`.
+pub(crate) fn sorted_labels<'a>(
+    dialect: Dialect,
+    series: &'a [u8],
+    kind: FamilyKind,
+    labels: &mut Vec<Exposed<'a>>,
+) -> Result<(), ParseError> {
+    series::sorted(dialect, series, kind, labels)
+}
+
+/// The labels of an accepted series in the order exposed, `__name__` included.
+pub(crate) fn exposed_labels(dialect: Dialect, series: &[u8]) -> Vec<Exposed<'_>> {
+    series::exposed(dialect, series).unwrap_or_default()
 }
 
 /// The names of the labels that a series exposes with an empty value: with `honor_labels` such a

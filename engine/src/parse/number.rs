@@ -16,6 +16,19 @@ const POWERS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
+/// Powers of ten by number of digits.
+const SCALES: [u64; 9] = [
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
+];
+
 /// Integers up to this one are exact in an f64.
 const EXACT_MAX: u64 = 1 << 53;
 
@@ -70,23 +83,14 @@ fn decimal(token: &[u8]) -> Result<f64, Fault> {
 pub(super) fn plain(rest: &[u8]) -> Option<(f64, usize)> {
     let negative = *rest.first()? == b'-';
     let start = usize::from(negative);
-    let mut at = start;
-    let mut mantissa = 0_u64;
-    while let Some(digit) = digit(rest, at) {
-        mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
-        at += 1;
-    }
+    let (mut mantissa, mut at) = digits_from(rest, start, 0);
     let mut digits = at - start;
     let mut power = 0_i32;
     let mut next = *rest.get(at)?;
     if next != b'\n' {
         if next == b'.' {
-            at += 1;
-            let point = at;
-            while let Some(digit) = digit(rest, at) {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
-                at += 1;
-            }
+            let point = at + 1;
+            (mantissa, at) = digits_from(rest, point, mantissa);
             digits += at - point;
             power = i32::try_from(at - point).ok()?.checked_neg()?;
             next = *rest.get(at)?;
@@ -114,6 +118,41 @@ pub(super) fn plain(rest: &[u8]) -> Option<(f64, usize)> {
         _ => return decimal(&rest[..at]).ok().map(|value| (value, used)),
     };
     Some((if negative { -magnitude } else { magnitude }, used))
+}
+
+/// Appends the digits from `at` on to `mantissa` (modulo 2^64); gives where they end.
+///
+/// Eight at a time: how many there are differs from number to number, so a loop that looks at each
+/// is mispredicted once per number. Source of the multiplications: D. Lemire, "Quickly parsing
+/// eight digits" (2018).
+#[inline(always)]
+fn digits_from(bytes: &[u8], mut at: usize, mut mantissa: u64) -> (u64, usize) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*eight);
+        // The high bit of each byte that is a digit: at least '0', below ':', and ASCII.
+        let low = word & (0x7f * ONES);
+        let digits = (low + 0x50 * ONES) & !(low + 0x46 * ONES) & !word & (0x80 * ONES);
+        let count = (digits ^ (0x80 * ONES)).trailing_zeros() as usize / 8;
+        if count == 0 {
+            return (mantissa, at);
+        }
+        // The digits at the high end, zeros before them.
+        let ones = (word & (0x0f * ONES)) << (64 - 8 * count);
+        let tens = (ones.wrapping_mul(0x0a01) >> 8) & 0x00ff_00ff_00ff_00ff;
+        let hundreds = (tens.wrapping_mul(0x0064_0001) >> 16) & 0x0000_ffff_0000_ffff;
+        let value = hundreds.wrapping_mul(0x2710_0000_0001) >> 32;
+        mantissa = mantissa.wrapping_mul(SCALES[count]).wrapping_add(value);
+        at += count;
+        if count < 8 {
+            return (mantissa, at);
+        }
+    }
+    while let Some(digit) = digit(bytes, at) {
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(digit);
+        at += 1;
+    }
+    (mantissa, at)
 }
 
 #[inline(always)]

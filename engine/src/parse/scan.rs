@@ -185,9 +185,7 @@ impl<'a> Input<'a> {
         let mut from = at + 1;
         let bytes = self.bytes;
         loop {
-            while from < bytes.len() && CLASS[bytes[from] as usize] & VALUE != 0 {
-                from += 1;
-            }
+            from = plain_value_end(bytes, from);
             let Some(byte) = self.get(from) else {
                 return Err(self.unexpected(from, "a closing quote"));
             };
@@ -220,6 +218,31 @@ impl<'a> Input<'a> {
             Err(self.bad(span.from, format!("{what} is not valid UTF-8")))
         }
     }
+}
+
+/// The first offset from `from` on that holds a quote, a backslash or a newline, or the end. Looks
+/// at eight bytes at a time.
+#[inline(always)]
+fn plain_value_end(bytes: &[u8], mut from: usize) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = ONES << 7;
+    // The lowest bit set is right: a borrow only goes up from a byte that is zero itself.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let repeated = |byte: u8| u64::from(byte) * ONES;
+    while let Some(eight) = bytes.get(from..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*eight);
+        let found = zeros(word ^ repeated(b'"'))
+            | zeros(word ^ repeated(b'\\'))
+            | zeros(word ^ repeated(b'\n'));
+        if found != 0 {
+            return from + found.trailing_zeros() as usize / 8;
+        }
+        from += 8;
+    }
+    while from < bytes.len() && CLASS[bytes[from] as usize] & VALUE != 0 {
+        from += 1;
+    }
+    from
 }
 
 /// Up to 40 bytes of the line around `at`, at most 24 of them before it.

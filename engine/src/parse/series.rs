@@ -12,9 +12,11 @@ use crate::labels::LabelsBuilder;
 const METRIC_NAME: &str = "__name__";
 
 /// A label as exposed and where it stands.
-struct Exposed<'a> {
-    name: Cow<'a, str>,
-    value: Cow<'a, str>,
+#[derive(Debug)]
+pub(crate) struct Exposed<'a> {
+    pub(crate) name: Cow<'a, str>,
+    /// May be empty.
+    pub(crate) value: Cow<'a, str>,
     at: usize,
 }
 
@@ -26,9 +28,28 @@ pub(super) fn labels(
     labels: &mut LabelsBuilder,
 ) -> Result<(), ParseError> {
     labels.clear();
-    let mut exposed = exposed(dialect, series)?;
-    // Sorted, so that duplicates are neighbours and each label goes to the end of the set.
-    exposed.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut exposed = Vec::new();
+    sorted(dialect, series, kind, &mut exposed)?;
+    // Sorted, so that each label goes to the end of the set.
+    for label in &exposed {
+        labels.set_text(&label.name, &label.value);
+    }
+    Ok(())
+}
+
+/// See `sorted_labels`.
+pub(super) fn sorted<'a>(
+    dialect: Dialect,
+    series: &'a [u8],
+    kind: FamilyKind,
+    exposed: &mut Vec<Exposed<'a>>,
+) -> Result<(), ParseError> {
+    exposed.clear();
+    read_exposed(dialect, series, exposed)?;
+    // So duplicates are neighbours.
+    if !exposed.is_sorted_by(|a, b| a.name <= b.name) {
+        exposed.sort_by(|a, b| a.name.cmp(&b.name));
+    }
     let fail = |at: usize, reason: String| ParseError {
         offset: at,
         reason,
@@ -40,11 +61,13 @@ pub(super) fn labels(
             return Err(fail(at, format!("label {:?} is given twice", pair[1].name)));
         }
     }
-    for label in &exposed {
+    for label in exposed {
         if label.name.is_empty() {
             return Err(fail(label.at, "a label with an empty name".to_owned()));
         }
-        labels.set_text(&label.name, &normal(kind, &label.name, &label.value));
+        if let Some(value) = normal(kind, &label.name, &label.value) {
+            label.value = value.into();
+        }
     }
     Ok(())
 }
@@ -73,36 +96,42 @@ pub(super) fn exemplar(labels: &[u8]) -> Vec<(String, String)> {
     out
 }
 
-/// The value as Prometheus stores it.
+/// The value as Prometheus stores it, if that is another one.
 /// Source: `normalizeFloatsInLabelValues` in prometheus/prometheus model/textparse; deviation: Go
 /// also reads hexadecimal floats here.
-fn normal<'a>(kind: FamilyKind, name: &str, value: &'a str) -> Cow<'a, str> {
+fn normal(kind: FamilyKind, name: &str, value: &str) -> Option<String> {
     let bound = match kind {
         FamilyKind::Histogram => name == "le",
         FamilyKind::Summary => name == "quantile",
         _ => false,
     };
     if !bound {
-        return value.into();
+        return None;
     }
-    match number::float(value.as_bytes()) {
-        Ok(number) => number::bound(number).into(),
-        Err(_) => value.into(),
-    }
+    number::float(value.as_bytes()).ok().map(number::bound)
 }
 
 /// All labels of a series in the order exposed, the metric's name among them.
-fn exposed(dialect: Dialect, series: &[u8]) -> Result<Vec<Exposed<'_>>, ParseError> {
+pub(super) fn exposed(dialect: Dialect, series: &[u8]) -> Result<Vec<Exposed<'_>>, ParseError> {
+    let mut exposed = Vec::new();
+    read_exposed(dialect, series, &mut exposed)?;
+    Ok(exposed)
+}
+
+fn read_exposed<'a>(
+    dialect: Dialect,
+    series: &'a [u8],
+    exposed: &mut Vec<Exposed<'a>>,
+) -> Result<(), ParseError> {
     let input = Input {
         bytes: series,
         last: true,
     };
     let to = input.metric_name(0);
-    let mut exposed = Vec::new();
     if to > 0 {
         let span = Span { from: 0, to };
         let quoted = false;
-        exposed.extend(label(series, Name { span, quoted }, None));
+        exposed.extend(label(series, None, Name { span, quoted }, None));
     }
     let (style, open) = match dialect {
         Dialect::Text => (Style::Text, input.skip_blanks(to)),
@@ -111,7 +140,7 @@ fn exposed(dialect: Dialect, series: &[u8]) -> Result<Vec<Exposed<'_>>, ParseErr
     if input.get(open) == Some(b'{') {
         walk(series, style, open + 1, to > 0, |label| exposed.push(label))?;
     }
-    Ok(exposed)
+    Ok(())
 }
 
 /// Gives `each` the labels of a list that starts before `from`.
@@ -123,10 +152,11 @@ fn walk<'a>(
     mut each: impl FnMut(Exposed<'a>),
 ) -> Result<(), ParseError> {
     let input = Input { bytes, last: true };
+    let text = std::str::from_utf8(bytes).ok();
     let walked = label_list::walk(&input, style, from, named, |part| {
         let exposed = match part {
-            Part::Metric(name) => label(bytes, name, None),
-            Part::Label(name, value) => label(bytes, name, Some(value)),
+            Part::Metric(name) => label(bytes, text, name, None),
+            Part::Label(name, value) => label(bytes, text, name, Some(value)),
         };
         if let Some(exposed) = exposed {
             each(exposed);
@@ -140,10 +170,23 @@ fn walk<'a>(
 }
 
 /// A label, or with no value the metric's name. Nothing if it is not UTF-8, which `next_piece` has
-/// refused.
-fn label(bytes: &[u8], name: Name, value: Option<Span>) -> Option<Exposed<'_>> {
+/// refused. `text`: all bytes, if they are UTF-8.
+#[inline]
+fn label<'a>(
+    bytes: &'a [u8],
+    text: Option<&'a str>,
+    name: Name,
+    value: Option<Span>,
+) -> Option<Exposed<'a>> {
     let at = name.span.from;
-    let name = unescape_name(bytes, name)?;
+    let part = |span: Span| match text {
+        Some(text) => text.get(span.from..span.to),
+        None => std::str::from_utf8(span.of(bytes)).ok(),
+    };
+    let name = match name.quoted {
+        true => unescape_name(bytes, name)?,
+        false => part(name.span)?.into(),
+    };
     let Some(value) = value else {
         return Some(Exposed {
             name: METRIC_NAME.into(),
@@ -151,7 +194,6 @@ fn label(bytes: &[u8], name: Name, value: Option<Span>) -> Option<Exposed<'_>> {
             at,
         });
     };
-    let value = std::str::from_utf8(value.of(bytes)).ok()?;
-    let value = unescape(value, true);
+    let value = unescape(part(value)?, true);
     Some(Exposed { name, value, at })
 }

@@ -1,21 +1,20 @@
 //! A body in windows -> the record of its scrape.
 
 use super::change::{Change, Tracking};
-use super::exemplars;
 use super::limits;
 use super::outcome::{Outcome, Report, ScrapeError, Stats};
 use super::report::{Said, nothing_seen, push_automatic};
 use super::rollback::{self, Partial};
 use super::series_added;
+use super::sides::sides;
 use super::staleness;
 use super::target_state::TargetState;
 use super::timestamps::{self, Judged};
-use crate::matcher::{
-    Derivation, Layout, Matcher, Parts, RawExemplar, Scratch, Segment, Source, Tables, kinds,
-};
+use crate::matcher::{Derivation, Layout, Matcher, Parts, Scratch, Segment, Source, Tables, kinds};
 use crate::parse::Dialect;
-use ringscrape_wal::scrape::{SideTimestamp, Sides};
+use ringscrape_wal::scrape::Sides;
 use std::rc::Rc;
+use std::slice;
 
 /// A layout is rebuilt when it has more runs than half its entries and this many.
 const RUNS_SPARE: usize = 64;
@@ -34,8 +33,12 @@ impl Walk {
     pub fn begin(tables: &mut Tables, state: &TargetState, dialect: Dialect) -> Self {
         let hasher = tables.hasher().clone();
         let scratch = tables.take_scratch();
+        let mut matcher = Matcher::new(scratch, hasher, state.layout.clone(), dialect);
+        if state.layout.is_none() {
+            matcher.guess(tables.recent());
+        }
         Self {
-            matcher: Matcher::new(scratch, hasher, state.layout.clone(), dialect),
+            matcher,
             error: None,
         }
     }
@@ -124,6 +127,46 @@ impl Walk {
         steady.then(|| layout.clone())
     }
 
+    /// The layout of a new target whose body is that of another one, if nothing speaks against it.
+    fn guessed(
+        &self,
+        tables: &mut Tables,
+        state: &TargetState,
+        derivation: &Rc<Derivation>,
+    ) -> Option<Rc<Layout>> {
+        let matcher = &self.matcher;
+        let scratch = &matcher.scratch;
+        let like = matcher.expect.as_ref().filter(|_| matcher.guessed)?;
+        let whole = Segment {
+            at: 0,
+            len: like.len(),
+            source: Source::Old(0),
+        };
+        let follows = self.error.is_none()
+            && *scratch.segments == [whole]
+            && scratch.stamps.is_empty()
+            && state.oversized.is_empty();
+        if !follows {
+            return None;
+        }
+        let dialect = matcher.dialect();
+        let runs = tables.runs(derivation, dialect, Some(like), &[whole], &scratch.fresh);
+        if limits::first_failing(&runs, state).is_some() {
+            return None;
+        }
+        let parts = Parts {
+            dialect,
+            runs,
+            stamped: Vec::new(),
+            tail: Some(&scratch.tail),
+            target: &state.target,
+            fresh: None,
+        };
+        let layout = tables.layout(derivation, parts);
+        let limit = state.rules.sample_limit;
+        (limit == 0 || u64::from(layout.counted()) <= limit).then_some(layout)
+    }
+
     fn stats(&self) -> Stats {
         Stats {
             matched: self.matcher.matched,
@@ -144,7 +187,7 @@ impl Walk {
         let scratch = &self.matcher.scratch;
         let judged = Judged::default();
         let sides = sides(layout, scratch, state, tables, &judged, report, &mut stats);
-        success(state, layout, scratch, sides, report, stats)
+        success(tables, state, layout, scratch, sides, report, stats)
     }
 
     fn finish_changed(
@@ -154,6 +197,24 @@ impl Walk {
         report: &Report,
     ) -> Outcome {
         let derivation = state.derivation(tables);
+        if let Some(layout) = self.guessed(tables, state, &derivation) {
+            let all = Segment {
+                at: 0,
+                len: layout.len(),
+                source: Source::New(0),
+            };
+            let target = state.target.clone();
+            let change = Change::new(
+                None,
+                &layout,
+                slice::from_ref(&all),
+                &target,
+                tables.hasher(),
+            );
+            let (scratch, stats) = (&self.matcher.scratch, self.stats());
+            return commit(tables, state, &change, &layout, scratch, report, stats);
+        }
+        self.matcher.forget_guess();
         let old = state.layout.clone();
         let dialect = self.matcher.dialect();
         let followed = self.matcher.expect.clone();
@@ -276,6 +337,9 @@ fn commit(
     state.exemplars = change.carry(&state.exemplars);
     let sides = sides(layout, scratch, state, tables, &judged, report, &mut stats);
 
+    if state.layout.is_none() && len > 0 {
+        tables.note_recent(layout);
+    }
     state.layout = Some(layout.clone());
     state.tracked_to = len;
     state.tracked_stamped = track_stamped;
@@ -287,94 +351,14 @@ fn commit(
     state.written_ms = report.timestamp_ms;
     state.written_each_ms = None;
     state.successful_len = len;
-    let mut outcome = success(state, layout, scratch, sides, report, stats);
+    let mut outcome = success(tables, state, layout, scratch, sides, report, stats);
     outcome.stale = stale.runs.into();
     outcome
 }
 
-/// Timestamps, exemplars and what is not to be sent, by position.
-fn sides(
-    layout: &Layout,
-    scratch: &Scratch,
-    state: &mut TargetState,
-    tables: &Tables,
-    judged: &Judged,
-    report: &Report,
-    stats: &mut Stats,
-) -> Option<Box<Sides>> {
-    let mut sides = Sides::default();
-    let logged = layout.logged();
-    let mut positions = layout.positions();
-    for &(raw, timestamp_ms) in &judged.accepted {
-        if let Some(index) = positions.of(raw) {
-            sides.timestamps.push(SideTimestamp {
-                index,
-                timestamp_ms,
-            });
-        }
-    }
-    let mut positions = layout.positions();
-    sides
-        .skipped
-        .extend(judged.rejected.iter().filter_map(|&raw| positions.of(raw)));
-    let mut exposed: Vec<u32> = Vec::new();
-    for &(raw, place) in &layout.collisions.automatic {
-        let stamp = judged.accepted.binary_search_by_key(&raw, |&(raw, _)| raw);
-        let at_ms = stamp.map_or(report.timestamp_ms, |index| judged.accepted[index].1);
-        if at_ms == report.timestamp_ms && judged.rejected.binary_search(&raw).is_err() {
-            exposed.push(logged.len + place);
-        }
-    }
-    exposed.sort_unstable();
-    exposed.dedup();
-    sides.skipped.extend(exposed);
-    if !scratch.exemplars.is_empty() {
-        exemplar_sides(
-            layout, scratch, state, tables, judged, report, stats, &mut sides,
-        );
-    }
-    let empty =
-        sides.timestamps.is_empty() && sides.exemplars.is_empty() && sides.skipped.is_empty();
-    (!empty).then(|| Box::new(sides))
-}
-
-#[allow(clippy::too_many_arguments)]
-fn exemplar_sides(
-    layout: &Layout,
-    scratch: &Scratch,
-    state: &mut TargetState,
-    tables: &Tables,
-    judged: &Judged,
-    report: &Report,
-    stats: &mut Stats,
-    sides: &mut Sides,
-) {
-    let found: &[RawExemplar] = &scratch.exemplars;
-    let timestamp_ms = |raw: u32| {
-        let accepted = judged.accepted.binary_search_by_key(&raw, |&(raw, _)| raw);
-        accepted.map_or(report.timestamp_ms, |index| judged.accepted[index].1)
-    };
-    let taken = exemplars::take(
-        layout,
-        found,
-        &scratch.arena,
-        &mut state.exemplars,
-        tables.hasher(),
-        &judged.rejected,
-        timestamp_ms,
-    );
-    stats.exemplars_dropped = taken.dropped;
-    let mut positions = layout.positions();
-    for mut exemplar in taken.exemplars {
-        if let Some(index) = positions.of(exemplar.index) {
-            exemplar.index = index;
-            sides.exemplars.push(exemplar);
-        }
-    }
-}
-
 /// The record of a successful scrape, without markers.
 fn success(
+    tables: &Tables,
     state: &TargetState,
     layout: &Layout,
     scratch: &Scratch,
@@ -383,7 +367,7 @@ fn success(
     mut stats: Stats,
 ) -> Outcome {
     let logged = layout.logged();
-    let mut values = Vec::with_capacity(logged.layout.len as usize);
+    let mut values = tables.values(logged.layout.len);
     for &(from, to) in &logged.ranges {
         values.extend_from_slice(&scratch.values[from as usize..to as usize]);
     }
@@ -402,7 +386,7 @@ fn success(
     Outcome {
         timestamp_ms: report.timestamp_ms,
         layout: logged.layout.clone(),
-        values: values.into(),
+        values,
         stale: Box::default(),
         sides,
         error: None,

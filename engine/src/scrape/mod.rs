@@ -27,6 +27,7 @@ mod outcome;
 mod report;
 mod rollback;
 mod series_added;
+mod sides;
 mod staleness;
 mod target_state;
 mod timestamps;

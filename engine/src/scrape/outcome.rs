@@ -105,7 +105,7 @@ pub struct Outcome {
     /// of `end_of_run`, whose layout is empty.
     pub layout: Arc<Layout>,
     /// `values.len() == layout.len`.
-    pub values: Box<[f64]>,
+    pub values: Vec<f64>,
     /// Series that end here.
     pub stale: Box<[Run]>,
     /// Timestamps, exemplars, and what is not to be sent.

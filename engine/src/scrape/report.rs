@@ -42,7 +42,9 @@ pub(super) fn push_automatic(
 }
 
 /// A record of the automatic series and markers only.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn without_samples(
+    tables: &Tables,
     state: &TargetState,
     derivation: &Derivation,
     report: &Report,
@@ -51,12 +53,12 @@ pub(super) fn without_samples(
     error: Option<ScrapeError>,
     stats: Stats,
 ) -> Outcome {
-    let mut values = Vec::with_capacity(derivation.automatic_layout.len as usize);
+    let mut values = tables.values(derivation.automatic_layout.len);
     push_automatic(&mut values, state, report, said);
     Outcome {
         timestamp_ms: report.timestamp_ms,
         layout: derivation.automatic_layout.clone(),
-        values: values.into(),
+        values,
         stats: Stats {
             samples_scraped: said.scraped,
             samples_post_relabel: said.post_relabel,
@@ -101,6 +103,7 @@ pub(super) fn nothing_seen(
     let stale = end_all(state, &derivation, report.timestamp_ms);
     state.reported = true;
     without_samples(
+        tables,
         state,
         &derivation,
         report,
@@ -172,7 +175,7 @@ pub fn end_of_run(
     Some(Outcome {
         timestamp_ms,
         layout: derivation.empty_layout.clone(),
-        values: Box::default(),
+        values: Vec::new(),
         stats: Stats {
             stale_markers: stale.count + count,
             ..Stats::default()

@@ -122,7 +122,9 @@ pub(super) fn roll_back(
     state.restored.clear();
     state.written_each_ms = Some(written_each_ms);
     let error = Some(partial.error);
-    let outcome = without_samples(state, derivation, report, &said, stale, error, stats);
+    let outcome = without_samples(
+        tables, state, derivation, report, &said, stale, error, stats,
+    );
     state.layout = Some(layout);
     outcome
 }

@@ -35,19 +35,34 @@ pub(super) fn count(
     if unknown_ranges.is_empty() {
         return added;
     }
-    let mut known = known_lines(change, state, seen);
     let new = change.new;
+    let known = Known::new(change, state, seen);
+    let repeated = !new.collisions.same.is_empty();
+    if let [(from, end)] = unknown_ranges[..]
+        && known.is_empty()
+        && !repeated
+        && rejected.is_empty()
+        && end <= to
+    {
+        added.count = new.kept_before(end) - new.kept_before(from);
+        return added;
+    }
+    // Equal lines of one body are equal series.
+    let mut first_seen = HashSet::new();
     for (from, end) in unknown_ranges {
         for raw in from..end {
-            let Some(line) = line(change, new, raw) else {
+            if new.kept(raw).is_none() || known.contains(change, raw) {
                 continue;
-            };
-            if known.contains(&line) {
+            }
+            let line = || line(change, new, raw);
+            if repeated && line().is_some_and(|line| first_seen.contains(&line)) {
                 continue;
             }
             let again = new.collisions.get(raw).is_some_and(|same| same.again);
             if raw < to && !again && rejected.binary_search(&raw).is_err() {
-                known.insert(line);
+                if repeated {
+                    first_seen.extend(line());
+                }
                 added.count += 1;
             } else {
                 match added.uncached.last_mut() {
@@ -80,49 +95,82 @@ fn candidates(change: &Change<'_>, state: &TargetState) -> Vec<(u32, u32)> {
 
 /// Text and series of a sample line, if relabelling kept it. The same text under another TYPE can
 /// be another series.
-type Line<'a> = (&'a [u8], Vec<u8>);
+type Line = (Vec<u8>, Vec<u8>);
 
-fn line<'a>(change: &Change<'_>, layout: &'a Layout, raw: u32) -> Option<Line<'a>> {
+fn line(change: &Change<'_>, layout: &Layout, raw: u32) -> Option<Line> {
     let (block, kept) = layout.kept(raw)?;
     let mut identity = Vec::new();
     write_identity(block, kept, Some(change.target), &mut identity);
-    Some((layout.series(raw), identity))
+    let mut text = Vec::new();
+    let text = layout.series(raw, &mut text).to_vec();
+    Some((text, identity))
 }
 
 /// Known lines that can occur among the candidates: those that left, and those of series that
 /// stand in the body more than once.
-fn known_lines<'a>(change: &Change<'a>, state: &TargetState, seen: u32) -> HashSet<Line<'a>> {
-    let mut known = HashSet::new();
-    let Some(old) = change.old else {
-        return known;
-    };
-    let is_known = |raw: u32| {
-        let next = state.uncached.partition_point(|&(_, to)| to <= raw);
-        let uncached = state
-            .uncached
-            .get(next)
-            .is_some_and(|&(from, _)| from <= raw);
-        !uncached
-    };
-    let kept_on = change
-        .segments
-        .iter()
-        .filter_map(|segment| match segment.source {
-            Source::Old(from) if segment.at >= seen => Some((from, from + segment.len)),
-            _ => None,
-        });
-    for (from, to) in change.removed().into_iter().chain(kept_on) {
-        let texts = (from..to).filter(|&raw| is_known(raw));
-        known.extend(texts.filter_map(|raw| line(change, old, raw)));
-    }
-    for same in &change.new.collisions.same {
-        for raw in [same.first, same.raw] {
-            if let Some(text) = change.old_text(raw)
-                && is_known(text)
-            {
-                known.extend(line(change, old, text));
+struct Known {
+    /// Hash of the text and raw index in the old layout, sorted.
+    lines: Vec<(u64, u32)>,
+}
+
+impl Known {
+    fn new(change: &Change<'_>, state: &TargetState, seen: u32) -> Self {
+        let mut known = Self { lines: Vec::new() };
+        let Some(old) = change.old else {
+            return known;
+        };
+        let is_known = |raw: u32| {
+            let next = state.uncached.partition_point(|&(_, to)| to <= raw);
+            let uncached = state
+                .uncached
+                .get(next)
+                .is_some_and(|&(from, _)| from <= raw);
+            !uncached
+        };
+        let mut text = Vec::new();
+        let mut add = |raw: u32| {
+            if is_known(raw) && old.kept(raw).is_some() {
+                let hash = change.hasher.hash_one(old.series(raw, &mut text));
+                known.lines.push((hash, raw));
+            }
+        };
+        let kept_on = change
+            .segments
+            .iter()
+            .filter_map(|segment| match segment.source {
+                Source::Old(from) if segment.at >= seen => Some((from, from + segment.len)),
+                _ => None,
+            });
+        for (from, to) in change.removed().into_iter().chain(kept_on) {
+            (from..to).for_each(&mut add);
+        }
+        for same in &change.new.collisions.same {
+            for raw in [same.first, same.raw] {
+                if let Some(text) = change.old_text(raw) {
+                    add(text);
+                }
             }
         }
+        known.lines.sort_unstable();
+        known
     }
-    known
+
+    fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// Whether the line at `raw` of the new layout is one of these.
+    fn contains(&self, change: &Change<'_>, raw: u32) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let mut text = Vec::new();
+        let hash = change.hasher.hash_one(change.new.series(raw, &mut text));
+        let first = self.lines.partition_point(|&(have, _)| have < hash);
+        let equal = self.lines[first..]
+            .iter()
+            .take_while(|&&(have, _)| have == hash);
+        let mut known = equal.filter_map(|&(_, raw)| line(change, change.old?, raw));
+        known.any(|known| Some(known) == line(change, change.new, raw))
+    }
 }

@@ -60,27 +60,36 @@ pub(super) fn between(
     if candidates.is_empty() {
         return Stale::default();
     }
-    let mut bytes = Vec::new();
-    let mut by_hash: HashMap<u64, Vec<usize>> = HashMap::new();
-    let mut ends = vec![true; candidates.len()];
-    let identity = |candidate: &Candidate<'_>| {
-        let mut bytes = Vec::new();
-        change.series_hash(candidate.block, candidate.kept, &mut bytes);
-        bytes
-    };
+    let (mut bytes, mut other) = (Vec::new(), Vec::new());
+    let mut by_hash: Vec<(u64, usize)> = Vec::with_capacity(candidates.len());
     for (number, candidate) in candidates.iter().enumerate() {
         let hash = change.series_hash(candidate.block, candidate.kept, &mut bytes);
-        let equal = by_hash.entry(hash).or_default();
-        // A series can be tracked twice: from the log and from the layout, or with timestamps.
-        ends[number] = !equal
-            .iter()
-            .any(|&other| identity(&candidates[other]) == bytes);
-        equal.push(number);
+        by_hash.push((hash, number));
+    }
+    by_hash.sort_unstable();
+    let mut ends = vec![true; candidates.len()];
+    // A series can be tracked twice: from the log and from the layout, or with timestamps.
+    for equal in by_hash.chunk_by(|a, b| a.0 == b.0) {
+        for (place, &(_, number)) in equal.iter().enumerate().skip(1) {
+            let candidate = &candidates[number];
+            change.series_hash(candidate.block, candidate.kept, &mut bytes);
+            ends[number] = !equal[..place].iter().any(|&(_, before)| {
+                let candidate = &candidates[before];
+                change.series_hash(candidate.block, candidate.kept, &mut other);
+                other == bytes
+            });
+        }
     }
     let mut survives = |block: &Block, kept: u32| {
         let hash = change.series_hash(block, kept, &mut bytes);
-        for &number in by_hash.get(&hash).into_iter().flatten() {
-            if ends[number] && identity(&candidates[number]) == bytes {
+        let first = by_hash.partition_point(|&(have, _)| have < hash);
+        for &(_, number) in by_hash[first..]
+            .iter()
+            .take_while(|(have, _)| *have == hash)
+        {
+            let candidate = &candidates[number];
+            change.series_hash(candidate.block, candidate.kept, &mut other);
+            if other == bytes {
                 ends[number] = false;
             }
         }

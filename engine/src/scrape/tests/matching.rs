@@ -150,6 +150,12 @@ fn replicas_share_everything() {
             walk.feed(body.as_bytes(), true).unwrap();
             let outcome = walk.finish(&mut tables, &mut state, &report);
             assert_eq!(outcome.stats.samples_post_relabel, 450);
+            let parsed = if id == 0 && timestamp_ms == 1000 {
+                500
+            } else {
+                0
+            };
+            assert_eq!(outcome.stats.parsed, parsed, "a replica is matched at once");
             let record = Record::of(&outcome, state.target()).unwrap();
             assert_eq!(
                 record.samples[0].0.get("instance"),
@@ -176,4 +182,82 @@ fn a_hostile_body_costs_no_more_than_its_lines() {
     body.insert_str(100_000, "# x\n");
     h.scrape(&body);
     assert_eq!(h.stats().parsed, 1);
+}
+
+/// Bodies of a target of its own, in forms that exporters write.
+fn own_body(target: usize) -> String {
+    let mut body = String::new();
+    for n in 0..100 {
+        body += &format!("# HELP h{n} Text.\n# TYPE h{n} histogram\n");
+        for le in ["0.5", "1", "2.5", "+Inf"] {
+            body += &format!(
+                "h{n}_bucket{{method=\"t{target}\",path=\"C:\\\\x\\n\",le=\"{le}\"}} {n}\n"
+            );
+        }
+        body += &format!("h{n}_sum{{method=\"t{target}\",path=\"y\",}} {n}.5\nh{n}_count {n}\n");
+    }
+    body
+}
+
+#[test]
+fn text_of_one_target_alone_is_given_up() {
+    let mut tables = Tables::new();
+    let rules = Arc::new(rules());
+    let mut states: Vec<_> = (0..4)
+        .map(|id| TargetState::new(target(id, &[("instance", "i")]), rules.clone()))
+        .collect();
+    let mut scrape = |tables: &mut Tables, number: usize, body: &str, timestamp_ms: i64| {
+        let report = Report {
+            timestamp_ms,
+            now_ms: timestamp_ms,
+            duration_s: 0.0,
+            timeout_s: 1.0,
+            body_bytes: 0,
+        };
+        let state = &mut states[number];
+        let mut walk = Walk::begin(tables, state, Dialect::Text);
+        walk.feed(body.as_bytes(), true).unwrap();
+        let outcome = walk.finish(tables, state, &report);
+        assert_eq!(outcome.error, None);
+        outcome.stats
+    };
+    // Targets 2 and 3 are replicas.
+    let bodies = [own_body(0), own_body(1), own_body(2), own_body(2)];
+    let mut before = Default::default();
+    for round in 1..=40 {
+        for (number, body) in bodies.iter().enumerate() {
+            let stats = scrape(&mut tables, number, body, round * 1000);
+            assert!(round == 1 || stats.matched == 600);
+        }
+        if round % 10 == 1 {
+            tables.sweep();
+        }
+        if round == 1 {
+            before = tables.memory_use();
+        }
+    }
+    let after = tables.memory_use();
+    assert_eq!((after.text_blocks, after.layouts), (before.text_blocks, 3));
+    assert_eq!(after.hashed_blocks, before.text_blocks * 2 / 3);
+    assert!(after.text_bytes < before.text_bytes * 2 / 5);
+    assert!(after.hashed_bytes < before.text_bytes / 3, "{after:?}");
+    // Churn finds its way by hashes: one line is new, one is gone, one has moved.
+    let mut lines: Vec<_> = bodies[0].lines().map(str::to_owned).collect();
+    lines[42] = "fresh 1".into();
+    let moved = lines.remove(300);
+    lines.insert(500, moved);
+    let body = lines.join("\n") + "\n";
+    let stats = scrape(&mut tables, 0, &body, 41_000);
+    assert!(stats.parsed <= 4, "{stats:?}");
+    assert_eq!((stats.series_added, stats.stale_markers), (1, 1));
+    let stats = scrape(&mut tables, 0, &body, 42_000);
+    assert_eq!((stats.matched, stats.parsed), (600, 0));
+    // A TYPE that changes changes the labels of lines that only their hashes are known of.
+    let body = body.replace("# TYPE h60 histogram", "# TYPE h60 gauge");
+    let stats = scrape(&mut tables, 0, &body, 43_000);
+    assert_eq!(
+        (stats.series_added, stats.stale_markers),
+        (1, 1),
+        "{stats:?}"
+    );
 }

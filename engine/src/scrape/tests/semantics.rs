@@ -152,5 +152,6 @@ fn what_no_target_uses_is_swept() {
     );
     h.state = TargetState::new(h.state.target().clone(), Arc::new(rules()));
     h.tables.sweep();
+    h.tables.trim();
     assert_eq!(h.tables.memory_use(), crate::matcher::MemoryUse::default());
 }
