@@ -1,66 +1,26 @@
 //! Body bytes as received, in any pieces -> uncompressed windows of whole lines for the sink.
 //!
 //! What the sink leaves (a line whose end has not come) is put in front of the next bytes: within
-//! the receive buffer where there is room, through a pooled buffer between two arrivals. No body
-//! is ever held whole.
+//! the receive buffer where there is room, through a pooled buffer between two arrivals. A small
+//! gzip body is collected, within the receive buffer if it arrives at once, and inflated whole;
+//! any other goes through a window, never held whole.
 
 use super::BodySink;
 use super::error::FetchError;
 use super::inflate::Gunzip;
+use super::pool::{BodyPool, WINDOW_BYTES};
 use crate::parse::Dialect;
 use std::ops::Range;
 
-/// Size of the window that gzip bodies are inflated into, in bytes; grows for longer lines only.
-const WINDOW_BYTES: usize = 128 * 1024;
-/// Largest buffer kept in the pool, in bytes.
-const POOLED_BYTES_MAX: usize = 64 * 1024;
-/// Most buffers and inflate states of each sort kept in the pool.
-const POOLED_MAX: usize = 64;
-
-/// What the bodies of one shard share.
+/// How the bytes of a body become content.
 #[derive(Debug)]
-pub(super) struct BodyPool {
-    window: Vec<u8>,
-    gunzips: Vec<Gunzip>,
-    carries: Vec<Vec<u8>>,
-    /// Bytes that all bodies in flight carry over.
-    carry_bytes: usize,
-    carry_bytes_max: usize,
-    line_bytes_max: usize,
-    /// Bytes (read and written) that may yet be worked on in this turn.
-    pub(super) budget: usize,
-}
-
-impl BodyPool {
-    pub(super) fn new(line_bytes_max: usize, carry_bytes_max: usize) -> BodyPool {
-        BodyPool {
-            window: vec![0; WINDOW_BYTES],
-            gunzips: Vec::new(),
-            carries: Vec::new(),
-            carry_bytes: 0,
-            carry_bytes_max,
-            line_bytes_max,
-            budget: 0,
-        }
-    }
-
-    /// An empty buffer, to be given back.
-    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
-        self.carries.pop().unwrap_or_default()
-    }
-
-    pub(super) fn give_buffer(&mut self, mut buffer: Vec<u8>) {
-        let capacity = buffer.capacity();
-        if capacity > 0 && capacity <= POOLED_BYTES_MAX && self.carries.len() < POOLED_MAX {
-            buffer.clear();
-            self.carries.push(buffer);
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn carry_bytes(&self) -> usize {
-        self.carry_bytes
-    }
+enum Coding {
+    /// They are it.
+    Identity,
+    /// They are collected, to be inflated at the end, whole.
+    Collected,
+    /// They are inflated as they come, what was collected first.
+    Inflated(Box<Gunzip>),
 }
 
 /// The state of one body on its way to the sink.
@@ -68,35 +28,46 @@ impl BodyPool {
 pub(super) struct Body {
     /// `Err`: no dialect; the body is measured and, if not empty, fails the scrape at its end.
     dialect: Result<Dialect, String>,
-    gunzip: Option<Gunzip>,
+    coding: Coding,
+    /// Compressed bytes not inflated yet, from `collected_read` on.
+    collected: Vec<u8>,
+    collected_read: usize,
+    /// Part of the pool's count of collected bytes.
+    collected_counted: usize,
     /// Given to the sink, not taken by it; in front of the next bytes.
     carry: Vec<u8>,
-    /// Part of the pool's `carry_bytes`.
+    /// Part of the pool's count of bytes carried over.
     carry_counted: usize,
     body_bytes: u64,
     body_bytes_limit: u64,
 }
 
-/// Bytes of a receive buffer that the sink has not taken yet.
+/// Bytes of a receive buffer that the sink has not taken yet; of a body that is collected: its
+/// compressed bytes in this buffer.
 pub(super) type Rest = Range<usize>;
 
 impl Body {
-    /// A body of `dialect`. `body_bytes_limit`: uncompressed size at which it fails.
+    /// A body of `dialect`. `received_bytes`: how long it is as sent, or as little as is known.
+    /// `body_bytes_limit`: uncompressed size at which it fails.
     pub(super) fn new(
         dialect: Result<Dialect, String>,
         gzip: bool,
+        received_bytes: u64,
         body_bytes_limit: u64,
         pool: &mut BodyPool,
     ) -> Body {
-        let gunzip = gzip.then(|| {
-            let mut gunzip = pool.gunzips.pop().unwrap_or_default();
-            gunzip.reset();
-            gunzip
-        });
+        let coding = match gzip {
+            false => Coding::Identity,
+            true if pool.may_collect(received_bytes) => Coding::Collected,
+            true => Coding::Inflated(pool.take_gunzip()),
+        };
         Body {
             dialect,
-            gunzip,
-            carry: pool.take_buffer(),
+            coding,
+            collected: Vec::new(),
+            collected_read: 0,
+            collected_counted: 0,
+            carry: Vec::new(),
             carry_counted: 0,
             body_bytes: 0,
             body_bytes_limit,
@@ -106,6 +77,14 @@ impl Body {
     /// Uncompressed bytes so far.
     pub(super) fn body_bytes(&self) -> u64 {
         self.body_bytes
+    }
+
+    /// What is there of it so far: uncompressed bytes, compressed ones while it is collected.
+    pub(super) fn bytes_so_far(&self) -> u64 {
+        match self.coding {
+            Coding::Collected => self.collected.len() as u64,
+            _ => self.body_bytes,
+        }
     }
 
     /// Takes body bytes `buffer[range]` as received. `rest`, empty at first, is what the sink left
@@ -120,12 +99,30 @@ impl Body {
         pool: &mut BodyPool,
         sink: &mut S,
     ) -> Result<usize, FetchError> {
-        if self.gunzip.is_some() {
-            return self.inflate(id, &buffer[range], pool, sink);
-        }
         let len = range.len();
+        if matches!(self.coding, Coding::Collected) {
+            let here_bytes = rest.len() + len;
+            let all_bytes = self.collected.len() + here_bytes;
+            if pool.may_collect(all_bytes as u64) && pool.has_room_to_collect(here_bytes) {
+                if rest.start == rest.end {
+                    *rest = range;
+                } else {
+                    buffer.copy_within(range, rest.end);
+                    rest.end += len;
+                }
+                return Ok(len);
+            }
+            self.collect(&buffer[std::mem::take(rest)], pool);
+            self.coding = Coding::Inflated(pool.take_gunzip());
+        }
+        if matches!(self.coding, Coding::Inflated(_)) {
+            return match self.inflate_collected(id, pool, sink)? {
+                true => self.inflate(id, &buffer[range], pool, sink),
+                false => Ok(0),
+            };
+        }
         pool.budget = pool.budget.saturating_sub(len);
-        self.count(len)?;
+        count(&mut self.body_bytes, len, self.body_bytes_limit)?;
         if self.dialect.is_err() {
             return Ok(len);
         }
@@ -159,6 +156,42 @@ impl Body {
         Ok(len)
     }
 
+    /// Adds to what is collected.
+    fn collect(&mut self, bytes: &[u8], pool: &mut BodyPool) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.collected.capacity() == 0 {
+            self.collected = pool.take_buffer();
+        }
+        self.collected.extend_from_slice(bytes);
+        pool.budget = pool.budget.saturating_sub(bytes.len());
+        pool.count_collected(&mut self.collected_counted, self.collected.len());
+    }
+
+    /// Inflates what was collected through the pool's window; false: the budget was used up
+    /// before its end.
+    fn inflate_collected<S: BodySink>(
+        &mut self,
+        id: u32,
+        pool: &mut BodyPool,
+        sink: &mut S,
+    ) -> Result<bool, FetchError> {
+        if self.collected_read == self.collected.len() {
+            return Ok(true);
+        }
+        let collected = std::mem::take(&mut self.collected);
+        self.collected_read += self.inflate(id, &collected[self.collected_read..], pool, sink)?;
+        if self.collected_read < collected.len() {
+            self.collected = collected;
+            return Ok(false);
+        }
+        self.collected_read = 0;
+        pool.count_collected(&mut self.collected_counted, 0);
+        pool.give_buffer(collected);
+        Ok(true)
+    }
+
     /// Inflates `input` through the pool's window.
     fn inflate<S: BodySink>(
         &mut self,
@@ -167,22 +200,27 @@ impl Body {
         pool: &mut BodyPool,
         sink: &mut S,
     ) -> Result<usize, FetchError> {
+        let Coding::Inflated(gunzip) = &mut self.coding else {
+            return Ok(input.len());
+        };
         let mut filled = self.carry.len();
-        if filled >= pool.window.len() / 2 {
-            pool.window.resize(filled * 2, 0);
-        }
+        let mut room = WINDOW_BYTES.max(filled * 2);
+        pool.need_window(room);
         pool.window[..filled].copy_from_slice(&self.carry);
         self.carry.clear();
         let mut searched = filled;
         let mut read = 0;
         loop {
-            let gunzip = self.gunzip.as_mut().expect("BUG: not a gzip body");
             let progress = gunzip
-                .inflate(&input[read..], &mut pool.window[filled..])
+                .inflate(&input[read..], &mut pool.window[filled..room])
                 .map_err(FetchError::Gzip)?;
             read += progress.read;
             pool.budget = pool.budget.saturating_sub(progress.read + progress.written);
-            self.count(progress.written)?;
+            count(
+                &mut self.body_bytes,
+                progress.written,
+                self.body_bytes_limit,
+            )?;
             if self.dialect.is_ok() {
                 filled += progress.written;
             }
@@ -192,10 +230,10 @@ impl Body {
                 filled -= used;
             }
             searched = filled;
-            if filled == pool.window.len() {
+            if filled == room {
                 check_line(filled + 1, pool)?;
-                let len = (filled * 2).min(pool.line_bytes_max + 1);
-                pool.window.resize(len, 0);
+                room = (filled * 2).min(pool.line_bytes_max() + 1);
+                pool.need_window(room);
             }
             // What may be left inside the inflater comes out with the next input: the trailer
             // follows in any case.
@@ -204,41 +242,64 @@ impl Body {
             }
         }
         self.carry.extend_from_slice(&pool.window[..filled]);
-        if pool.window.len() > WINDOW_BYTES {
-            pool.window.truncate(WINDOW_BYTES);
-            pool.window.shrink_to_fit();
-        }
         check_line(filled, pool)?;
         Ok(read)
     }
 
     /// The body has ended; `rest` as in [`Body::feed`]. The sink gets what is left, as the last.
+    /// False: the budget was used up before; to be called again, with no bytes.
     pub(super) fn finish<S: BodySink>(
         &mut self,
         id: u32,
         buffer: &[u8],
-        rest: Rest,
+        mut rest: Rest,
+        pool: &mut BodyPool,
         sink: &mut S,
-    ) -> Result<(), FetchError> {
-        if let Some(gunzip) = &self.gunzip {
+    ) -> Result<bool, FetchError> {
+        if matches!(self.coding, Coding::Collected) {
+            let stream = match self.collected.is_empty() {
+                true => &buffer[rest.clone()],
+                false => {
+                    self.collect(&buffer[std::mem::take(&mut rest)], pool);
+                    &self.collected[..]
+                }
+            };
+            if let Some(bytes) = pool.inflate_whole(stream, self.body_bytes_limit) {
+                self.body_bytes = bytes as u64;
+                self.check_dialect(id, sink)?;
+                sink.window(id, &pool.window[..bytes], true)?;
+                return Ok(true);
+            }
+            self.collect(&buffer[std::mem::take(&mut rest)], pool);
+            self.coding = Coding::Inflated(pool.take_gunzip());
+        }
+        if !self.inflate_collected(id, pool, sink)? {
+            self.keep(&[], 0..0, pool)?;
+            return Ok(false);
+        }
+        if let Coding::Inflated(gunzip) = &self.coding {
             gunzip.finish().map_err(FetchError::Gzip)?;
         }
-        if let Err(reason) = &self.dialect {
-            if self.body_bytes > 0 {
-                return Err(FetchError::ContentType {
-                    reason: reason.clone(),
-                    body_bytes: self.body_bytes,
-                });
-            }
-            // An empty body succeeds, whatever it says it is.
-            sink.head(id, Dialect::Text)?;
-        }
+        self.check_dialect(id, sink)?;
         let last = match rest.is_empty() {
             true => &self.carry[..],
             false => &buffer[rest],
         };
         sink.window(id, last, true)?;
-        Ok(())
+        Ok(true)
+    }
+
+    /// At the end: a body without a dialect fails, unless it is empty.
+    fn check_dialect<S: BodySink>(&self, id: u32, sink: &mut S) -> Result<(), FetchError> {
+        match &self.dialect {
+            Ok(_) => Ok(()),
+            // An empty body succeeds, whatever it says it is.
+            Err(_) if self.body_bytes == 0 => sink.head(id, Dialect::Text),
+            Err(reason) => Err(FetchError::ContentType {
+                reason: reason.clone(),
+                body_bytes: self.body_bytes,
+            }),
+        }
     }
 
     /// To be called when the receive buffer is about to be used by others: keeps `rest`.
@@ -248,32 +309,38 @@ impl Body {
         rest: Rest,
         pool: &mut BodyPool,
     ) -> Result<(), FetchError> {
+        if matches!(self.coding, Coding::Collected) {
+            self.collect(&buffer[rest], pool);
+            return Ok(());
+        }
+        if self.carry.capacity() == 0 && !rest.is_empty() {
+            self.carry = pool.take_buffer();
+        }
         self.carry.extend_from_slice(&buffer[rest]);
-        pool.carry_bytes = pool.carry_bytes - self.carry_counted + self.carry.len();
-        self.carry_counted = self.carry.len();
-        match pool.carry_bytes > pool.carry_bytes_max {
-            true => Err(FetchError::CarryLimit(pool.carry_bytes_max)),
-            false => Ok(()),
+        match pool.count_carry(&mut self.carry_counted, self.carry.len()) {
+            true => Ok(()),
+            false => Err(FetchError::CarryLimit(pool.carry_bytes_max())),
         }
     }
 
     /// Gives back what it holds of the pool.
-    pub(super) fn release(self, pool: &mut BodyPool) {
-        pool.carry_bytes -= self.carry_counted;
+    pub(super) fn release(mut self, pool: &mut BodyPool) {
+        pool.count_carry(&mut self.carry_counted, 0);
+        pool.count_collected(&mut self.collected_counted, 0);
         pool.give_buffer(self.carry);
-        if let Some(gunzip) = self.gunzip
-            && pool.gunzips.len() < POOLED_MAX
-        {
-            pool.gunzips.push(gunzip);
+        pool.give_buffer(self.collected);
+        if let Coding::Inflated(gunzip) = self.coding {
+            pool.give_gunzip(gunzip);
         }
     }
+}
 
-    fn count(&mut self, bytes: usize) -> Result<(), FetchError> {
-        self.body_bytes += bytes as u64;
-        match self.body_bytes >= self.body_bytes_limit {
-            true => Err(FetchError::BodySizeLimit),
-            false => Ok(()),
-        }
+/// Counts bytes of the uncompressed body.
+fn count(body_bytes: &mut u64, bytes: usize, limit: u64) -> Result<(), FetchError> {
+    *body_bytes += bytes as u64;
+    match *body_bytes >= limit {
+        true => Err(FetchError::BodySizeLimit),
+        false => Ok(()),
     }
 }
 
@@ -288,8 +355,8 @@ fn give<S: BodySink>(sink: &mut S, id: u32, window: &[u8]) -> Result<usize, Fetc
 }
 
 fn check_line(len: usize, pool: &BodyPool) -> Result<(), FetchError> {
-    match len > pool.line_bytes_max {
-        true => Err(FetchError::LineTooLong(pool.line_bytes_max)),
+    match len > pool.line_bytes_max() {
+        true => Err(FetchError::LineTooLong(pool.line_bytes_max())),
         false => Ok(()),
     }
 }

@@ -1,12 +1,15 @@
 //! The border between the fetcher and the system's sockets: connections by token, bytes in and out,
 //! and what is ready. Edge-triggered epoll is one driver (`poll.rs`); a ring may stand beside it.
 
+use super::wake::LoopWaker;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Non-blocking TCP connections and a queue of what happened to them.
 ///
-/// `io::ErrorKind::WouldBlock` means "not now, an event will come"; nothing here waits.
+/// `io::ErrorKind::WouldBlock` means "not now, an event will come"; only [`Driver::wait`] waits.
 pub trait Driver {
     /// A connection, open or being made. Given back through [`Driver::close`].
     type Connection;
@@ -41,6 +44,28 @@ pub trait Driver {
     /// # Errors
     /// The queue itself failed; the shard can't go on.
     fn events(&mut self, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// Lets go what the calls so far only queued; [`Driver::events`] and [`Driver::wait`] do too.
+    ///
+    /// # Errors
+    /// The queue itself failed; the shard can't go on.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Waits until woken by [`Driver::waker`], until `timeout` (`None`: for ever; to the
+    /// nanosecond, as far as the kernel's timer slack goes) or, if `wake_on_readable`, until there
+    /// are events. May end early.
+    ///
+    /// # Errors
+    /// The system can't wait: no memory.
+    fn wait(&mut self, timeout: Option<Duration>, wake_on_readable: bool) -> io::Result<()>;
+
+    /// Ends the present or the next [`Driver::wait`], from any thread.
+    fn waker(&self) -> Arc<LoopWaker>;
+
+    /// Memory of its buffers, in bytes; connections have none of their own.
+    fn memory_bytes(&self) -> usize;
 }
 
 /// Most events given by one call of [`Driver::events`].

@@ -22,7 +22,8 @@ pub enum Phase {
     Head,
     /// Within the body.
     Body {
-        /// Bytes of the body so far, uncompressed.
+        /// Bytes of the body so far, uncompressed (but for a gzip body that is inflated at its
+        /// end).
         body_bytes: u64,
     },
 }

@@ -2,12 +2,13 @@
 //!
 //! Knows no socket: it is given what arrived and says how it goes on.
 
-use super::body::{Body, BodyPool};
+use super::body::Body;
 use super::content_type;
 use super::error::{FetchError, Phase};
+use super::pool::BodyPool;
 use super::redirect::{self, Hop};
 use super::request::FetchRequest;
-use super::response::{Encoding, Head, ResponseError, ResponseReader, Step};
+use super::response::{Encoding, Framing, Head, ResponseError, ResponseReader, Step};
 use super::{BodySink, FetchStats, Now};
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -33,6 +34,8 @@ pub(super) enum Flow {
     NeedMore,
     /// The turn's budget is used up; from here on the bytes are still to be worked on.
     Paused(usize),
+    /// As `Paused`, with no bytes left: the response is there to its end, not all of it worked on.
+    Finishing,
     /// The response has ended; whether the connection may be used again.
     Ended { keep_alive: bool },
 }
@@ -77,10 +80,16 @@ pub(super) struct Exchange {
     /// Whether it is one of the bounded number of responses being read.
     pub(super) has_slot: bool,
     pub(super) queued_for_slot: bool,
+    /// Counted among those with a part of a response.
+    pub(super) is_incomplete: bool,
     /// Requests made, redirects included.
     pub(super) requests: u8,
     /// Received but not worked on yet.
     pub(super) pending: Vec<u8>,
+    /// Part of the pool's count of pending bytes.
+    pub(super) pending_counted: usize,
+    /// The response is there to its end, not all of it worked on.
+    pub(super) is_finishing: bool,
     started: Now,
     last_arrival_unix_ns: Option<i64>,
     wire_bytes: u64,
@@ -108,8 +117,11 @@ impl Exchange {
             peer_closed: false,
             has_slot: false,
             queued_for_slot: false,
+            is_incomplete: false,
             requests: 1,
             pending: Vec::new(),
+            pending_counted: 0,
+            is_finishing: false,
             started,
             last_arrival_unix_ns: None,
             wire_bytes: 0,
@@ -142,7 +154,7 @@ impl Exchange {
             (Stage::Sending(_), _) => Phase::Send,
             _ if self.queued_for_slot => Phase::Queue,
             (_, Destination::Sink(body)) => Phase::Body {
-                body_bytes: body.body_bytes(),
+                body_bytes: body.bytes_so_far(),
             },
             (_, Destination::Drain { .. }) => Phase::Body { body_bytes: 0 },
             _ if self.has_response() => Phase::Head,
@@ -193,19 +205,22 @@ impl Exchange {
                     return Ok(Flow::NeedMore);
                 }
                 Step::End => {
-                    if let Destination::Sink(body) = &mut self.destination {
-                        body.finish(id, buffer, rest, sink)?;
-                    }
                     // Bytes behind a response answer nothing that was asked.
-                    let keep_alive = self.keep_alive && start == end && !self.peer_closed;
-                    return Ok(Flow::Ended { keep_alive });
+                    self.keep_alive &= start == end;
+                    return self.finish(id, buffer, rest, pool, sink);
                 }
             }
         }
     }
 
     /// The peer closed its side after all that was received.
-    pub(super) fn closed<S: BodySink>(&mut self, id: u32, sink: &mut S) -> Result<(), FetchError> {
+    pub(super) fn closed<S: BodySink>(
+        &mut self,
+        id: u32,
+        pool: &mut BodyPool,
+        sink: &mut S,
+    ) -> Result<Flow, FetchError> {
+        self.peer_closed = true;
         match self.reader.closed() {
             Ok(()) => {}
             // The status says enough; what its body lacks matters to nobody.
@@ -213,10 +228,26 @@ impl Exchange {
                 if matches!(self.destination, Destination::Drain { .. }) => {}
             Err(error) => return Err(self.response_error(error)),
         }
-        match &mut self.destination {
-            Destination::Sink(body) => body.finish(id, &[], 0..0, sink),
-            _ => Ok(()),
+        self.finish(id, &[], 0..0, pool, sink)
+    }
+
+    /// The response is complete; `rest` of the buffer is the last of its body.
+    fn finish<S: BodySink>(
+        &mut self,
+        id: u32,
+        buffer: &[u8],
+        rest: Range<usize>,
+        pool: &mut BodyPool,
+        sink: &mut S,
+    ) -> Result<Flow, FetchError> {
+        if let Destination::Sink(body) = &mut self.destination
+            && !body.finish(id, buffer, rest, pool, sink)?
+        {
+            self.is_finishing = true;
+            return Ok(Flow::Finishing);
         }
+        let keep_alive = self.keep_alive && !self.peer_closed;
+        Ok(Flow::Ended { keep_alive })
     }
 
     /// Notes bytes received.
@@ -242,6 +273,7 @@ impl Exchange {
         self.reader = ResponseReader::default();
         self.keep_alive = false;
         self.peer_closed = false;
+        self.is_finishing = false;
     }
 
     /// Figures of a scrape that ends now.
@@ -267,6 +299,7 @@ impl Exchange {
     /// Gives back what it holds of the pool.
     pub(super) fn release(&mut self, pool: &mut BodyPool) {
         pool.give_buffer(std::mem::take(&mut self.pending));
+        pool.count_pending(&mut self.pending_counted, 0);
         if let Destination::Sink(body) =
             std::mem::replace(&mut self.destination, Destination::Unknown)
         {
@@ -296,9 +329,14 @@ impl Exchange {
                     if let Ok(dialect) = dialect {
                         sink.head(id, dialect)?;
                     }
+                    let received_bytes = match head.framing {
+                        Framing::Length(bytes) => bytes,
+                        _ => 0,
+                    };
                     self.destination = Destination::Sink(Body::new(
                         dialect,
                         encoding == Encoding::Gzip,
+                        received_bytes,
                         settings.body_size_limit_bytes,
                         pool,
                     ));

@@ -5,50 +5,22 @@
 
 mod steps;
 
-use super::body::BodyPool;
 use super::driver::{Driver, EVENTS_MAX, Event};
 use super::error::{FetchError, Phase};
 use super::exchange::{Exchange, Stage, Verdict};
+use super::limits::{FetcherLimits, MemoryUse};
 use super::poll::Epoll;
+use super::pool::BodyPool;
 use super::request::FetchRequest;
 use super::response::{Head, ResponseError};
+use super::wake::LoopWaker;
 use super::{BodySink, Now};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-
-/// Bounds on what a fetcher works on and holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FetcherLimits {
-    /// Responses being read at once; each may hold an inflate state (some 50 KB) and up to 64 KiB
-    /// received and not worked on. More wait in the kernel's buffers. Default 1024.
-    pub responses_max: usize,
-    /// Longest line, or run of comments before a sample, that is carried over from one receive
-    /// buffer to the next; default 4 MiB.
-    pub line_bytes_max: usize,
-    /// All carried over lines together; default 64 MiB.
-    pub carry_bytes_max: usize,
-    /// Connections open at once, idle ones included: beyond it an idle one is closed for each new
-    /// one. Default: no bound but the system's.
-    pub connections_max: usize,
-    /// Bytes read and written in one call of [`Fetcher::poll`], exceeded by one buffer at most;
-    /// default 256 KiB, well under 500 us of work.
-    pub poll_bytes_max: usize,
-}
-
-impl Default for FetcherLimits {
-    fn default() -> FetcherLimits {
-        FetcherLimits {
-            responses_max: 1024,
-            line_bytes_max: 4 << 20,
-            carry_bytes_max: 64 << 20,
-            connections_max: usize::MAX,
-            poll_bytes_max: 256 << 10,
-        }
-    }
-}
+use std::time::Duration;
 
 /// What the system calls of one turn of an exchange count as, in bytes worked on.
 const TURN_BYTES: usize = 2 << 10;
@@ -61,6 +33,8 @@ struct Entry<C> {
     epoch: u32,
     /// In the queue of those with something to do.
     queued: bool,
+    /// In the stack of those that became idle.
+    in_idle: bool,
     /// The address connected to, or to be tried first.
     address: Option<SocketAddr>,
     exchange: Option<Box<Exchange>>,
@@ -78,14 +52,15 @@ pub struct Fetcher<D: Driver = Epoll> {
     parked: VecDeque<u32>,
     slots_used: usize,
     in_flight: usize,
+    incomplete: usize,
     connections: usize,
     pool: BodyPool,
     events: Vec<Event>,
     /// Scratch: the head being read, the request being sent.
     head: Head,
     request: Vec<u8>,
-    /// Where the search for an idle connection to close goes on.
-    hand: usize,
+    /// Ids whose connection became idle, the latest on top; may hold ids of others by now.
+    idle: Vec<u32>,
 }
 
 /// How far one turn of an exchange came.
@@ -124,17 +99,19 @@ impl<D: Driver> Fetcher<D> {
             parked: VecDeque::new(),
             slots_used: 0,
             in_flight: 0,
+            incomplete: 0,
             connections: 0,
-            pool: BodyPool::new(limits.line_bytes_max, limits.carry_bytes_max),
+            pool: BodyPool::new(limits),
             events: Vec::new(),
             head: Head::default(),
             request: Vec::new(),
-            hand: 0,
+            idle: Vec::new(),
         }
     }
 
     /// Starts to fetch `request` for `id` (small numbers: they index a slab) from the first of
-    /// `addresses` that answers. May end at once, within this call.
+    /// `addresses` that answers. May end at once, within this call. What it sends goes out with the
+    /// next [`Fetcher::poll`] or [`Fetcher::wait`] at the latest: a driver may batch it.
     ///
     /// # Panics
     /// BUG: a fetch of `id` is in flight.
@@ -152,6 +129,7 @@ impl<D: Driver> Fetcher<D> {
                 connection: None,
                 epoch: 0,
                 queued: false,
+                in_idle: false,
                 address: None,
                 exchange: None,
             });
@@ -188,6 +166,7 @@ impl<D: Driver> Fetcher<D> {
     /// The driver's event queue failed; the shard can't go on.
     pub fn poll<S: BodySink>(&mut self, now: Now, sink: &mut S) -> io::Result<bool> {
         self.pool.budget = self.limits.poll_bytes_max;
+        self.pool.trim(now.monotonic_ns);
         loop {
             let mut events = std::mem::take(&mut self.events);
             events.clear();
@@ -210,6 +189,7 @@ impl<D: Driver> Fetcher<D> {
             }
             let more = full || !self.ready.is_empty();
             if !more || self.pool.budget == 0 {
+                self.driver.flush()?;
                 return Ok(more);
             }
         }
@@ -284,6 +264,27 @@ impl<D: Driver> Fetcher<D> {
         self.in_flight
     }
 
+    /// Fetches of whose response some bytes have been received and not all: what they lack is
+    /// mostly in the kernel already, or comes within a round trip.
+    pub fn incomplete(&self) -> usize {
+        self.incomplete
+    }
+
+    /// Waits until [`Fetcher::waker`] wakes, until `timeout` (`None`: for ever) or, if
+    /// `wake_on_readable`, until [`Fetcher::poll`] has something to do, beside what its last call
+    /// left. Without `wake_on_readable` bytes may arrive and wait for the next poll. May end early.
+    ///
+    /// # Errors
+    /// The system can't wait; the shard can't go on.
+    pub fn wait(&mut self, timeout: Option<Duration>, wake_on_readable: bool) -> io::Result<()> {
+        self.driver.wait(timeout, wake_on_readable)
+    }
+
+    /// Ends the present or the next [`Fetcher::wait`], from any thread.
+    pub fn waker(&self) -> Arc<LoopWaker> {
+        self.driver.waker()
+    }
+
     /// What the fetch of `id` is doing; `None`: none is in flight.
     pub fn phase(&self, id: u32) -> Option<Phase> {
         let exchange = self.entries.get(id as usize)?.exchange.as_ref()?;
@@ -295,6 +296,19 @@ impl<D: Driver> Fetcher<D> {
         self.connections
     }
 
+    /// What it holds in memory, in a few additions.
+    pub fn memory_use(&self) -> MemoryUse {
+        let bodies = self.pool.memory_use();
+        let queues = self.ready.capacity() + self.parked.capacity() + self.idle.capacity();
+        MemoryUse {
+            connections_bytes: self.entries.capacity() * size_of::<Entry<D::Connection>>()
+                + self.in_flight * size_of::<Exchange>()
+                + queues * size_of::<u32>(),
+            bodies_bytes: bodies.bodies_bytes,
+            pooled_bytes: bodies.pooled_bytes + self.driver.memory_bytes(),
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn driver_mut(&mut self) -> &mut D {
         &mut self.driver
@@ -303,7 +317,8 @@ impl<D: Driver> Fetcher<D> {
     /// Whether all that fetches take for a time has been given back.
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
-        (self.in_flight, self.slots_used, self.pool.carry_bytes()) == (0, 0, 0)
+        let counts = (self.in_flight, self.incomplete, self.slots_used);
+        (counts, self.pool.memory_use().bodies_bytes) == ((0, 0, 0), 0)
     }
 
     /// Notes an event of a connection.
@@ -359,6 +374,10 @@ impl<D: Driver> Fetcher<D> {
                     }
                 },
                 Ok(turn) => {
+                    self.count_incomplete(&mut exchange);
+                    let pending_bytes = exchange.pending.len();
+                    self.pool
+                        .count_pending(&mut exchange.pending_counted, pending_bytes);
                     self.entries[id as usize].exchange = Some(exchange);
                     if matches!(turn, Turn::Again) {
                         self.enqueue(id);
@@ -388,9 +407,23 @@ impl<D: Driver> Fetcher<D> {
         exchange.release(&mut self.pool);
         self.release_slot(&mut exchange);
         self.in_flight -= 1;
+        self.incomplete -= usize::from(exchange.is_incomplete);
+        let entry = &mut self.entries[id as usize];
         if !keep_alive {
             self.close(id);
+        } else if !std::mem::replace(&mut entry.in_idle, true) {
+            self.idle.push(id);
         }
+    }
+
+    /// Keeps [`Fetcher::incomplete`] true for an exchange that goes on.
+    fn count_incomplete(&mut self, exchange: &mut Exchange) {
+        match (exchange.is_incomplete, exchange.has_response()) {
+            (false, true) => self.incomplete += 1,
+            (true, false) => self.incomplete -= 1,
+            _ => {}
+        }
+        exchange.is_incomplete = exchange.has_response();
     }
 
     fn release_slot(&mut self, exchange: &mut Exchange) {

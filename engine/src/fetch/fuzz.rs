@@ -2,6 +2,10 @@
 
 use super::inflate::{Gunzip, GzipError};
 use super::response::{Head, ResponseError, ResponseReader, Step};
+use super::whole::{WholeGunzip, claimed_bytes};
+
+/// A few bytes may hold a gigabyte.
+const CONTENT_BYTES_MAX: usize = 1 << 20;
 
 /// What a response came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,6 +39,20 @@ pub fn http_response(data: &[u8]) {
         assert_eq!(content.0[..len], split.0[..len]);
         assert!(content.1.is_err() || content.0.len() == split.0.len());
     }
+    if let Some(mut inflated) = gunzip_whole(&whole.body) {
+        assert_eq!(content.1, Ok(()));
+        inflated.truncate(CONTENT_BYTES_MAX);
+        assert_eq!(content.0, inflated);
+    }
+}
+
+/// What the reader of whole streams makes of `data`; `None`: it has no opinion.
+pub(super) fn gunzip_whole(data: &[u8]) -> Option<Vec<u8>> {
+    let bytes = claimed_bytes(data).filter(|bytes| *bytes <= 4 * CONTENT_BYTES_MAX)?;
+    let mut content = vec![0; bytes];
+    WholeGunzip::new()?
+        .inflate(data, &mut content)
+        .then_some(content)
 }
 
 fn respond(data: &[u8], part: usize) -> Outcome {
@@ -76,8 +94,6 @@ fn respond(data: &[u8], part: usize) -> Outcome {
 }
 
 fn gunzip(data: &[u8], part: usize, room: usize) -> (Vec<u8>, Result<(), GzipError>) {
-    /// A few bytes may hold a gigabyte.
-    const CONTENT_BYTES_MAX: usize = 1 << 20;
     let mut gunzip = Gunzip::default();
     let mut content = Vec::new();
     let mut window = vec![0; room];

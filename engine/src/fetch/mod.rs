@@ -1,8 +1,9 @@
 //! Targets and their requests -> bodies in uncompressed windows: the scrape client of one shard.
 //!
 //! **Upstream** the shard's loop says when a target is due and when its time is up; **downstream**
-//! a [`BodySink`] takes the bodies. **Runs on** a shard, in its loop: nothing here waits, has a
-//! task or a thread, or reads a clock; [`Fetcher::poll`] does what can be done now.
+//! a [`BodySink`] takes the bodies. **Runs on** a shard, in its loop: nothing here has a task or a
+//! thread, or reads a clock; [`Fetcher::poll`] does what can be done now, and only
+//! [`Fetcher::wait`] waits.
 //!
 //! **Invariants**
 //! 1. Every started fetch ends in exactly one [`BodySink::done`], unless its id is forgotten.
@@ -21,18 +22,27 @@ mod fetcher;
 pub mod fuzz;
 mod head;
 pub mod inflate;
+mod limits;
 mod poll;
+mod pool;
 mod redirect;
 mod request;
 pub mod response;
+mod ring;
+mod socket;
 #[cfg(test)]
 mod tests;
+mod wake;
+mod whole;
 
 pub use driver::{Driver, EVENTS_MAX, Event, OpenError, Received};
 pub use error::{FetchError, Phase};
-pub use fetcher::{Fetcher, FetcherLimits};
+pub use fetcher::Fetcher;
+pub use limits::{FetcherLimits, MemoryUse};
 pub use poll::Epoll;
 pub use request::{FetchRequest, RequestError, RequestSettings, accept};
+pub use ring::Uring;
+pub use wake::LoopWaker;
 
 use crate::parse::Dialect;
 

@@ -1,22 +1,23 @@
 //! One edge-triggered epoll fd per shard, non-blocking sockets -> the fetcher's [`Driver`].
 //!
-//! Runs on: shard. No call waits. Every socket is registered once, when it is made, for its whole
-//! life; the kernel's arrival time of received bytes is asked for (`SO_TIMESTAMPNS`), because the
-//! shard reads them up to a tick later.
+//! Runs on: shard. No call waits but `wait`. Every socket is registered once, when it is made, for
+//! its whole life; the kernel's arrival time of received bytes is asked for (`SO_TIMESTAMPNS`),
+//! because the shard reads them up to a tick later.
 
 use super::driver::{Driver, EVENTS_MAX, Event, OpenError, Received};
+use super::socket::{check, errno, is_quiet, open, receive_with_time, retry, socket_error};
+use super::wake::LoopWaker;
 use socket2::{SockAddr, Socket};
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Size of the shared receive buffer, in bytes.
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// Free bytes before received ones, for a part of a line that came before.
 const HEADROOM_BYTES: usize = 8 * 1024;
-/// Room for the control messages of one recvmsg: one timespec; in u64 for its alignment.
-const CONTROL_WORDS: usize = 8;
 
 /// The epoll driver.
 #[derive(Debug)]
@@ -24,13 +25,14 @@ pub struct Epoll {
     epoll: OwnedFd,
     events: Vec<libc::epoll_event>,
     buffer: Box<[u8]>,
+    waker: Arc<LoopWaker>,
 }
 
 impl Epoll {
     /// A driver with no connections.
     ///
     /// # Errors
-    /// epoll_create1(2) failed: too many open files, or no memory.
+    /// epoll_create1(2) or eventfd(2) failed: too many open files, or no memory.
     pub fn new() -> io::Result<Epoll> {
         // SAFETY: no pointers are passed.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
@@ -39,21 +41,12 @@ impl Epoll {
             epoll: unsafe { OwnedFd::from_raw_fd(fd) },
             events: vec![libc::epoll_event { events: 0, u64: 0 }; EVENTS_MAX],
             buffer: vec![0; HEADROOM_BYTES + RECEIVE_BYTES].into(),
+            waker: LoopWaker::new()?,
         })
     }
 
     fn open(&self, token: u64, address: SocketAddr) -> Result<Socket, OpenError> {
-        let family = match address {
-            SocketAddr::V4(_) => libc::AF_INET,
-            SocketAddr::V6(_) => libc::AF_INET6,
-        };
-        let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-        // SAFETY: no pointers are passed.
-        let fd = check(unsafe { libc::socket(family, kind, 0) }).map_err(socket_error)?;
-        // SAFETY: the fd was just made and is owned by nobody else.
-        let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(fd) });
-        socket.set_tcp_nodelay(true).map_err(socket_error)?;
-        enable_timestamps(&socket).map_err(socket_error)?;
+        let socket = open(address, libc::SOCK_NONBLOCK).map_err(socket_error)?;
         match socket.connect(&SockAddr::from(address)) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => {
                 return Err(OpenError::Connect(errno(&error)));
@@ -109,18 +102,7 @@ impl Driver for Epoll {
     }
 
     fn is_quiet(&mut self, connection: &mut Socket) -> bool {
-        let mut byte = [0_u8; 1];
-        let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-        // SAFETY: the buffer is one byte long and lives through the call.
-        let result = unsafe {
-            libc::recv(
-                connection.as_raw_fd(),
-                byte.as_mut_ptr().cast(),
-                byte.len(),
-                flags,
-            )
-        };
-        result < 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+        is_quiet(connection)
     }
 
     fn close(&mut self, connection: Socket) {
@@ -145,84 +127,18 @@ impl Driver for Epoll {
         }));
         Ok(())
     }
-}
 
-/// Asks the kernel to note when bytes arrive.
-fn enable_timestamps(socket: &Socket) -> io::Result<()> {
-    let on: libc::c_int = 1;
-    // SAFETY: the option's value is a c_int of the length given.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_TIMESTAMPNS,
-            (&raw const on).cast(),
-            mem::size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    })?;
-    Ok(())
-}
-
-/// Receives into `room`; the length, and the arrival time of the last byte in ns since the epoch.
-fn receive_with_time(fd: i32, room: &mut [u8]) -> io::Result<(usize, Option<i64>)> {
-    let mut control = [0_u64; CONTROL_WORDS];
-    let mut part = libc::iovec {
-        iov_base: room.as_mut_ptr().cast(),
-        iov_len: room.len(),
-    };
-    // SAFETY: msghdr is plain data, for which all zeros is valid.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    message.msg_iov = &mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    message.msg_controllen = mem::size_of_val(&control) as _;
-    // SAFETY: `message` points to one iovec over `room` and to `control`, with their lengths; all
-    // three live through the call.
-    let len = unsafe { libc::recvmsg(fd, &mut message, libc::MSG_DONTWAIT) };
-    if len < 0 {
-        return Err(io::Error::last_os_error());
+    fn wait(&mut self, timeout: Option<Duration>, wake_on_readable: bool) -> io::Result<()> {
+        // Not in the epoll set: arriving bytes must be able to leave a sleeping shard alone.
+        let sockets = wake_on_readable.then(|| self.epoll.as_fd());
+        self.waker.wait(timeout, sockets)
     }
-    let mut arrival = None;
-    // SAFETY: the kernel has set `msg_controllen` to what it wrote into `control`, which is
-    // aligned for cmsghdr; the CMSG functions stay within that length.
-    unsafe {
-        let mut header = libc::CMSG_FIRSTHDR(&message);
-        while !header.is_null() {
-            let kind = ((*header).cmsg_level, (*header).cmsg_type);
-            if kind == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
-                let time: libc::timespec = libc::CMSG_DATA(header)
-                    .cast::<libc::timespec>()
-                    .read_unaligned();
-                arrival = time.tv_sec.checked_mul(1_000_000_000);
-                arrival = arrival.and_then(|ns| ns.checked_add(time.tv_nsec));
-            }
-            header = libc::CMSG_NXTHDR(&message, header);
-        }
+
+    fn waker(&self) -> Arc<LoopWaker> {
+        Arc::clone(&self.waker)
     }
-    Ok((len as usize, arrival))
-}
 
-/// Calls again while a signal interrupts.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
+    fn memory_bytes(&self) -> usize {
+        self.buffer.len() + size_of_val(&self.events[..])
     }
-}
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    match result {
-        0.. => Ok(result),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
-fn errno(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(libc::EIO)
-}
-
-fn socket_error(error: io::Error) -> OpenError {
-    OpenError::Socket(errno(&error))
 }

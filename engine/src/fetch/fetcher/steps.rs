@@ -129,7 +129,7 @@ impl<D: Driver> Fetcher<D> {
         }
         loop {
             let mut pending = std::mem::take(&mut exchange.pending);
-            let is_pending = !pending.is_empty();
+            let is_pending = !pending.is_empty() || exchange.is_finishing;
             let entry = &mut self.entries[id as usize];
             let Some(connection) = &mut entry.connection else {
                 return Ok(Turn::Wait);
@@ -146,8 +146,10 @@ impl<D: Driver> Fetcher<D> {
                     Err(error) => return Err(connection_error(entry.address, &error, exchange)),
                 };
                 if received.start == received.end {
-                    exchange.closed(id, sink)?;
-                    return Ok(Turn::Ended { keep_alive: false });
+                    return Ok(match exchange.closed(id, &mut self.pool, sink)? {
+                        Flow::Ended { keep_alive } => Turn::Ended { keep_alive },
+                        _ => Turn::Again,
+                    });
                 }
                 exchange.note_received(received.end - received.start, received.arrival_unix_ns);
                 let drained = received.drained && !exchange.peer_closed;
@@ -161,6 +163,10 @@ impl<D: Driver> Fetcher<D> {
                 Flow::Ended { keep_alive } => {
                     self.pool.give_buffer(pending);
                     return Ok(Turn::Ended { keep_alive });
+                }
+                Flow::Finishing => {
+                    self.pool.give_buffer(pending);
+                    return Ok(Turn::Again);
                 }
                 Flow::Paused(from) if !is_pending => {
                     exchange.pending = self.pool.take_buffer();
@@ -214,14 +220,14 @@ impl<D: Driver> Fetcher<D> {
         }
     }
 
-    /// Out of descriptors: an idle connection makes room, in turn, within a bounded search.
+    /// Out of descriptors: an idle connection makes room. The one idle for the shortest time,
+    /// roughly: with targets scraped in turn, its next use is the farthest away.
     fn close_an_idle_connection(&mut self) -> bool {
-        const SEARCHED_MAX: usize = 4096;
-        for _ in 0..self.entries.len().min(SEARCHED_MAX) {
-            self.hand = (self.hand + 1) % self.entries.len();
-            let entry = &self.entries[self.hand];
+        while let Some(id) = self.idle.pop() {
+            let entry = &mut self.entries[id as usize];
+            entry.in_idle = false;
             if entry.exchange.is_none() && entry.connection.is_some() {
-                self.close(self.hand as u32);
+                self.close(id);
                 return true;
             }
         }

@@ -1,4 +1,4 @@
-//! The fetcher on epoll against servers that behave well, badly and strangely.
+//! The fetcher, on every driver, against servers that behave well, badly and strangely.
 
 use super::server::*;
 use super::{exposition, gzip};
@@ -6,16 +6,53 @@ use crate::fetch::*;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// Makes each function a test on each driver.
+macro_rules! on_every_driver {
+    ($($name:ident)*) => {
+        mod on_epoll {
+            $(#[test] fn $name() { super::$name::<crate::fetch::Epoll>(); })*
+        }
+        mod on_ring {
+            use super::Loopback;
+            $(#[test] fn $name() {
+                if crate::fetch::Uring::is_there() {
+                    super::$name::<crate::fetch::Uring>();
+                }
+            })*
+        }
+    };
+}
+
+on_every_driver! {
+    a_connection_is_kept_between_scrapes
+    a_connection_closed_between_scrapes_is_replaced
+    a_server_that_drops_every_request_fails_after_one_retry
+    a_status_other_than_200_fails_and_keeps_the_connection
+    a_hang_in_any_phase_ends_with_the_deadline
+    truncated_and_damaged_bodies_fail
+    endless_bodies_and_bombs_stop_at_the_limit
+    an_answer_in_single_bytes
+    an_answer_that_the_close_ends
+    ipv6
+    refused_connections_name_the_address_and_the_next_one_is_tried
+    redirects_are_followed
+    redirects_that_end_in_failure
+    two_thousand_at_once
+    the_duration_ends_with_the_arrival_not_with_the_reading
+    bytes_end_a_wait_only_if_they_shall
+    a_target_that_is_forgotten_says_nothing_more
+}
 
 /// The body and whether the connection was reused.
-fn take_ok(client: &mut Client, id: u32) -> (Vec<u8>, bool) {
+fn take_ok<D: Loopback>(client: &mut Client<D>, id: u32) -> (Vec<u8>, bool) {
     let (given, result) = client.sink.take(id);
     let stats = result.unwrap_or_else(|error| panic!("{error}"));
     (given.body, stats.connection_reused)
 }
 
-#[test]
-fn a_connection_is_kept_between_scrapes() {
+fn a_connection_is_kept_between_scrapes<D: Loopback>() {
     let bodies = [exposition(100), exposition(300_000), exposition(20_000)];
     let plain = ok("", &bodies[0]);
     let zipped = ok("Content-Encoding: gzip\r\n", &gzip(&bodies[1]));
@@ -33,7 +70,7 @@ fn a_connection_is_kept_between_scrapes() {
         assert!(requests[0].starts_with("GET /metrics HTTP/1.1\r\nHost: 127.0.0.1:"));
         assert!(requests.iter().all(|request| *request == requests[0]));
     });
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     for (n, body) in bodies.into_iter().enumerate() {
         client.fetch(7, server.address);
         assert_eq!(take_ok(&mut client, 7), (body, n > 0));
@@ -41,8 +78,7 @@ fn a_connection_is_kept_between_scrapes() {
     server.join();
 }
 
-#[test]
-fn a_connection_closed_between_scrapes_is_replaced() {
+fn a_connection_closed_between_scrapes_is_replaced<D: Loopback>() {
     // Whether the client hears of it before its next scrape, or only by failing to use it.
     for hears in [true, false] {
         let (taken, wait_taken) = channel();
@@ -56,7 +92,7 @@ fn a_connection_closed_between_scrapes_is_replaced() {
             closed.send(()).unwrap();
             answer(&listener, &[ok("", b"a 2\n")]);
         });
-        let mut client = Client::new();
+        let mut client = Client::<D>::new();
         client.fetch(0, server.address);
         assert_eq!(take_ok(&mut client, 0), (b"a 1\n".to_vec(), false));
         assert_eq!(client.fetcher.connections(), 1);
@@ -71,8 +107,7 @@ fn a_connection_closed_between_scrapes_is_replaced() {
     }
 }
 
-#[test]
-fn a_server_that_drops_every_request_fails_after_one_retry() {
+fn a_server_that_drops_every_request_fails_after_one_retry<D: Loopback>() {
     let server = Server::new(|listener| {
         let mut stream = accept_one(&listener);
         read_request(&mut stream);
@@ -81,7 +116,7 @@ fn a_server_that_drops_every_request_fails_after_one_retry() {
         drop(stream);
         read_request(&mut accept_one(&listener));
     });
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     client.fetch(0, server.address);
     take_ok(&mut client, 0);
     client.fetch(0, server.address);
@@ -90,8 +125,7 @@ fn a_server_that_drops_every_request_fails_after_one_retry() {
     server.join();
 }
 
-#[test]
-fn a_status_other_than_200_fails_and_keeps_the_connection() {
+fn a_status_other_than_200_fails_and_keeps_the_connection<D: Loopback>() {
     let server = Server::new(|listener| {
         let head = "HTTP/1.1 500 Internal Server Error\r\n";
         let short = format!("{head}Content-Length: 5\r\n\r\noops\n").into_bytes();
@@ -104,7 +138,7 @@ fn a_status_other_than_200_fails_and_keeps_the_connection() {
             let _ = stream.write_all(&response);
         }
     });
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     let words = "server returned HTTP status 500 Internal Server Error";
     client.fetch(0, server.address);
     assert_eq!(client.sink.error(0).to_string(), words);
@@ -116,8 +150,7 @@ fn a_status_other_than_200_fails_and_keeps_the_connection() {
     server.join();
 }
 
-#[test]
-fn a_hang_in_any_phase_ends_with_the_deadline() {
+fn a_hang_in_any_phase_ends_with_the_deadline<D: Loopback>() {
     let half = ok("", b"a 1\nb 2\n");
     let half = half[..half.len() - 2].to_vec();
     for (sent, words) in [
@@ -136,7 +169,7 @@ fn a_hang_in_any_phase_ends_with_the_deadline() {
             // The client has closed.
             assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
         });
-        let mut client = Client::new();
+        let mut client = Client::<D>::new();
         client.start(0, &[server.address]);
         client.run_until(|_| wait_sent.try_recv().is_ok());
         let expected = format!("context deadline exceeded (while {words})");
@@ -153,8 +186,7 @@ fn a_hang_in_any_phase_ends_with_the_deadline() {
     }
 }
 
-#[test]
-fn truncated_and_damaged_bodies_fail() {
+fn truncated_and_damaged_bodies_fail<D: Loopback>() {
     let zipped = ok("Content-Encoding: gzip\r\n", &gzip(&exposition(1000)));
     let cut_gzip = ok(
         "Content-Encoding: gzip\r\n",
@@ -205,7 +237,7 @@ fn truncated_and_damaged_bodies_fail() {
         let server = Server::new(move |listener| {
             answer(&listener, &[response]);
         });
-        let mut client = Client::new();
+        let mut client = Client::<D>::new();
         client.fetch(0, server.address);
         let error = client.sink.error(0);
         assert!(error.to_string().contains(words), "{error}");
@@ -215,8 +247,7 @@ fn truncated_and_damaged_bodies_fail() {
     }
 }
 
-#[test]
-fn endless_bodies_and_bombs_stop_at_the_limit() {
+fn endless_bodies_and_bombs_stop_at_the_limit<D: Loopback>() {
     for bomb in [false, true] {
         let server = Server::new(move |listener| {
             let mut stream = accept_one(&listener);
@@ -236,7 +267,7 @@ fn endless_bodies_and_bombs_stop_at_the_limit() {
                 while stream.write_all(&exposition(100_000)).is_ok() {}
             }
         });
-        let mut client = Client::new();
+        let mut client = Client::<D>::new();
         client.rules.body_size_limit_bytes = 10_000_000;
         client.fetch(0, server.address);
         let (given, result) = client.sink.take(0);
@@ -246,8 +277,7 @@ fn endless_bodies_and_bombs_stop_at_the_limit() {
     }
 }
 
-#[test]
-fn an_answer_in_single_bytes() {
+fn an_answer_in_single_bytes<D: Loopback>() {
     let body = exposition(2000);
     for zipped in [false, true] {
         let response = match zipped {
@@ -261,28 +291,26 @@ fn an_answer_in_single_bytes() {
                 stream.write_all(&[byte]).unwrap();
             }
         });
-        let mut client = Client::new();
+        let mut client = Client::<D>::new();
         client.fetch(0, server.address);
         assert_eq!(take_ok(&mut client, 0).0, body);
         server.join();
     }
 }
 
-#[test]
-fn an_answer_that_the_close_ends() {
+fn an_answer_that_the_close_ends<D: Loopback>() {
     let server = Server::new(|listener| {
         let head = b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n".to_vec();
         answer(&listener, &[[head, exposition(200_000)].concat()]);
     });
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     client.fetch(0, server.address);
     assert_eq!(take_ok(&mut client, 0).0, exposition(200_000));
     assert_eq!(client.fetcher.connections(), 0);
     server.join();
 }
 
-#[test]
-fn ipv6() {
+fn ipv6<D: Loopback>() {
     let script = |listener: TcpListener| {
         let requests = answer(&listener, &[ok("", b"a 1\n")]);
         assert!(requests[0].contains("\r\nHost: [::1]:"), "{}", requests[0]);
@@ -291,7 +319,7 @@ fn ipv6() {
         println!("skipped: no IPv6 on loopback here");
         return;
     };
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     client.fetch(0, server.address);
     take_ok(&mut client, 0);
     server.join();
@@ -305,10 +333,9 @@ fn dead_address() -> SocketAddr {
         .unwrap()
 }
 
-#[test]
-fn refused_connections_name_the_address_and_the_next_one_is_tried() {
+fn refused_connections_name_the_address_and_the_next_one_is_tried<D: Loopback>() {
     let dead = dead_address();
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     client.fetch(0, dead);
     let error = client.sink.error(0);
     let words = format!("dial tcp {dead}: connect: connection refused");
@@ -333,8 +360,7 @@ fn redirect(status: &str, location: &str) -> Vec<u8> {
         .into_bytes()
 }
 
-#[test]
-fn redirects_are_followed() {
+fn redirects_are_followed<D: Loopback>() {
     let target = Server::new(|listener| {
         let requests = answer(&listener, &[ok("", b"a 1\n")]);
         assert!(requests[0].starts_with("GET /c?d=e HTTP/1.1\r\n"));
@@ -348,7 +374,7 @@ fn redirects_are_followed() {
         let requests = answer(&listener, &responses);
         assert!(requests[1].starts_with("GET /b HTTP/1.1\r\n"));
     });
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     client.start(0, &[server.address]);
     client.run_until(|client| !client.sink.wanted.is_empty());
     let port = target.address.port();
@@ -374,8 +400,7 @@ fn redirects_are_followed() {
     target.join();
 }
 
-#[test]
-fn redirects_that_end_in_failure() {
+fn redirects_that_end_in_failure<D: Loopback>() {
     for (response, follow, words) in [
         (
             redirect("302 Found", "/again"),
@@ -410,7 +435,7 @@ fn redirects_that_end_in_failure() {
             }
             finished.send(requests).unwrap();
         });
-        let mut client = Client::new();
+        let mut client = Client::<D>::new();
         client.rules.follow_redirects = follow;
         client.start(0, &[server.address]);
         client.run_until(|c| c.fetcher.in_flight() == 0 || !c.sink.wanted.is_empty());
@@ -429,8 +454,7 @@ fn redirects_that_end_in_failure() {
     }
 }
 
-#[test]
-fn two_thousand_at_once() {
+fn two_thousand_at_once<D: Loopback>() {
     const TARGETS: usize = 2000;
     let server = Server::new(|listener| {
         // All connections are open before the first answer.
@@ -445,7 +469,7 @@ fn two_thousand_at_once() {
             }
         }
     });
-    let mut client = Client::with_limits(FetcherLimits {
+    let mut client = Client::<D>::with_limits(FetcherLimits {
         responses_max: 100,
         ..FetcherLimits::default()
     });
@@ -462,8 +486,7 @@ fn two_thousand_at_once() {
     server.join();
 }
 
-#[test]
-fn the_duration_ends_with_the_arrival_not_with_the_reading() {
+fn the_duration_ends_with_the_arrival_not_with_the_reading<D: Loopback>() {
     let (sent, wait_sent) = channel();
     let server = Server::new(move |listener| {
         let mut stream = accept_one(&listener);
@@ -473,13 +496,15 @@ fn the_duration_ends_with_the_arrival_not_with_the_reading() {
             sent.send(()).unwrap();
         }
     });
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     // The kernel may begin to note times only after the first connection.
     client.fetch(0, server.address);
     take_ok(&mut client, 0);
     wait_sent.recv().unwrap();
     let begin_ns = client.now().monotonic_ns;
     client.start(0, &[server.address]);
+    // The request goes out with the next wait or poll at the latest.
+    client.fetcher.wait(Some(Duration::ZERO), false).unwrap();
     wait_sent.recv().unwrap();
     let arrived_ns = client.now().monotonic_ns;
     // A shard that is busy elsewhere.
@@ -499,8 +524,43 @@ fn the_duration_ends_with_the_arrival_not_with_the_reading() {
     server.join();
 }
 
-#[test]
-fn a_target_that_is_forgotten_says_nothing_more() {
+fn bytes_end_a_wait_only_if_they_shall<D: Loopback>() {
+    let (sent, wait_sent) = channel();
+    let (go_on, wait_go_on) = channel();
+    let server = Server::new(move |listener| {
+        let mut stream = accept_one(&listener);
+        read_request(&mut stream);
+        let response = ok("", b"a 1\n");
+        for part in response.chunks(response.len() - 1) {
+            stream.write_all(part).unwrap();
+            sent.send(()).unwrap();
+            wait_go_on.recv().unwrap();
+        }
+    });
+    let mut client = Client::<D>::new();
+    client.start(0, &[server.address]);
+    client.run_until(|_| wait_sent.try_recv().is_ok());
+    client.run_until(|client| client.fetcher.incomplete() == 1);
+    go_on.send(()).unwrap();
+    wait_sent.recv().unwrap();
+    let short = Duration::from_millis(2);
+    let begin = Instant::now();
+    client.fetcher.wait(Some(short), false).unwrap();
+    assert!(begin.elapsed() >= short);
+    client.fetcher.wait(None, true).unwrap();
+    // The waker ends both; from another thread.
+    let waker = client.fetcher.waker();
+    let thread = std::thread::spawn(move || waker.end_wait());
+    client.fetcher.wait(None, false).unwrap();
+    thread.join().unwrap();
+    client.finish();
+    assert_eq!(client.fetcher.incomplete(), 0);
+    assert_eq!(take_ok(&mut client, 0).0, b"a 1\n");
+    go_on.send(()).unwrap();
+    server.join();
+}
+
+fn a_target_that_is_forgotten_says_nothing_more<D: Loopback>() {
     let (request, wait_request) = channel();
     let server = Server::new(move |listener| {
         let mut stream = accept_one(&listener);
@@ -508,7 +568,7 @@ fn a_target_that_is_forgotten_says_nothing_more() {
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
         answer(&listener, &[ok("", b"a 1\n")]);
     });
-    let mut client = Client::new();
+    let mut client = Client::<D>::new();
     client.start(0, &[server.address]);
     client.run_until(|_| wait_request.try_recv().is_ok());
     client.fetcher.forget(0);

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 const NOW: Now = Now {
     monotonic_ns: 0,
@@ -18,7 +19,7 @@ const NOW: Now = Now {
 
 /// What a connection does next.
 #[derive(Debug, Clone)]
-enum Act {
+pub(super) enum Act {
     /// Bytes arrive.
     Bytes(Vec<u8>),
     /// Nothing more for now; an event follows.
@@ -31,7 +32,7 @@ enum Act {
 
 /// A driver that plays scripts: one for each connection, in the order they are made.
 #[derive(Debug, Default)]
-struct Memory {
+pub(super) struct Memory {
     scripts: VecDeque<Result<Vec<Act>, OpenError>>,
     events: Vec<Event>,
     headroom: usize,
@@ -41,7 +42,7 @@ struct Memory {
 }
 
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     token: u64,
     acts: VecDeque<Act>,
 }
@@ -127,16 +128,28 @@ impl Driver for Memory {
         events.extend(self.events.drain(..count));
         Ok(())
     }
+
+    fn wait(&mut self, _: Option<Duration>, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn waker(&self) -> Arc<LoopWaker> {
+        LoopWaker::new().expect("a descriptor")
+    }
+
+    fn memory_bytes(&self) -> usize {
+        0
+    }
 }
 
-struct Client {
-    fetcher: Fetcher<Memory>,
-    sink: Lines,
-    rules: ScrapeRules,
+pub(super) struct Client {
+    pub(super) fetcher: Fetcher<Memory>,
+    pub(super) sink: Lines,
+    pub(super) rules: ScrapeRules,
 }
 
 impl Client {
-    fn new(limits: FetcherLimits, headroom: usize, room: usize) -> Client {
+    pub(super) fn new(limits: FetcherLimits, headroom: usize, room: usize) -> Client {
         let driver = Memory {
             headroom,
             room,
@@ -149,11 +162,16 @@ impl Client {
         }
     }
 
-    fn script(&mut self, acts: Vec<Act>) {
+    pub(super) fn script(&mut self, acts: Vec<Act>) {
         self.fetcher.driver_mut().scripts.push_back(Ok(acts));
     }
 
-    fn start(&mut self, id: u32, addresses: &[&str]) {
+    /// Takes back a script that no connection was made for.
+    pub(super) fn unscript(&mut self) {
+        self.fetcher.driver_mut().scripts.clear();
+    }
+
+    pub(super) fn start(&mut self, id: u32, addresses: &[&str]) {
         let settings = Arc::new(RequestSettings::new(&self.rules, 10_000));
         let request = Arc::new(FetchRequest::new("h:1", "/metrics", settings).unwrap());
         let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
@@ -161,14 +179,18 @@ impl Client {
             .start(id, request, addresses, NOW, &mut self.sink);
     }
 
+    pub(super) fn poll(&mut self) {
+        self.fetcher.poll(NOW, &mut self.sink).unwrap();
+    }
+
     /// Until nothing more can be done.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while self.fetcher.poll(NOW, &mut self.sink).unwrap()
             || !self.fetcher.driver_mut().events.is_empty()
         {}
     }
 
-    fn fetch(&mut self, id: u32) {
+    pub(super) fn fetch(&mut self, id: u32) {
         self.start(id, &["10.0.0.1:1"]);
         self.settle();
     }
@@ -211,6 +233,8 @@ proptest! {
         room in 1_usize..9000,
         poll_bytes_max in prop_oneof![1_usize..10_000, Just(1 << 18)],
         lines_left in 0_usize..3,
+        whole_body_bytes_max in prop_oneof![Just(0), 1_usize..100_000, Just(1 << 20)],
+        collected_bytes_max in prop_oneof![0_usize..2000, Just(16 << 20)],
     ) {
         let body = lines(&lengths, open_end);
         let content = if zipped { gzip(&body) } else { body.clone() };
@@ -243,7 +267,12 @@ proptest! {
         if form == 2 {
             acts.push(Act::Close);
         }
-        let limits = FetcherLimits { poll_bytes_max, ..FetcherLimits::default() };
+        let limits = FetcherLimits {
+            poll_bytes_max,
+            whole_body_bytes_max,
+            collected_bytes_max,
+            ..FetcherLimits::default()
+        };
         let mut client = Client::new(limits, headroom, room);
         client.sink.lines_left = lines_left;
         client.script(acts);
@@ -262,6 +291,7 @@ fn limits_of_lines_and_bodies() {
     let limits = FetcherLimits {
         line_bytes_max: 200_000,
         carry_bytes_max: 250_000,
+        whole_body_bytes_max: 0,
         ..FetcherLimits::default()
     };
     for zipped in [false, true] {

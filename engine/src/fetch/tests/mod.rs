@@ -4,10 +4,13 @@ use super::*;
 use crate::config::{ScrapeProtocol, ScrapeRules};
 use std::sync::Arc;
 
+mod both_ways;
 mod gzip;
 mod loopback;
+mod many;
 mod memory;
 mod response;
+mod ring;
 mod server;
 mod sink;
 

@@ -6,7 +6,6 @@ use crate::config::ScrapeRules;
 use crate::fetch::*;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
@@ -88,22 +87,50 @@ pub(in crate::fetch) fn answer(listener: &TcpListener, responses: &[Vec<u8>]) ->
     responses.iter().map(answer).collect()
 }
 
+/// A driver to be tested on real sockets.
+pub(in crate::fetch) trait Loopback: Driver + Sized {
+    fn make() -> std::io::Result<Self>;
+
+    /// Whether the system has it; said if not.
+    fn is_there() -> bool {
+        match Self::make() {
+            Ok(_) => true,
+            Err(error) => {
+                println!("skipped: {}: {error}", std::any::type_name::<Self>());
+                false
+            }
+        }
+    }
+}
+
+impl Loopback for Epoll {
+    fn make() -> std::io::Result<Epoll> {
+        Epoll::new()
+    }
+}
+
+impl Loopback for Uring {
+    fn make() -> std::io::Result<Uring> {
+        Uring::new()
+    }
+}
+
 /// A fetcher with its sink.
-pub(in crate::fetch) struct Client {
-    pub(in crate::fetch) fetcher: Fetcher,
+pub(in crate::fetch) struct Client<D: Driver = Epoll> {
+    pub(in crate::fetch) fetcher: Fetcher<D>,
     pub(in crate::fetch) sink: Lines,
     pub(in crate::fetch) rules: ScrapeRules,
     started: Instant,
 }
 
-impl Client {
-    pub(in crate::fetch) fn new() -> Client {
+impl<D: Loopback> Client<D> {
+    pub(in crate::fetch) fn new() -> Client<D> {
         Client::with_limits(FetcherLimits::default())
     }
 
-    pub(in crate::fetch) fn with_limits(limits: FetcherLimits) -> Client {
+    pub(in crate::fetch) fn with_limits(limits: FetcherLimits) -> Client<D> {
         Client {
-            fetcher: Fetcher::new(limits).unwrap(),
+            fetcher: Fetcher::with_driver(D::make().unwrap(), limits),
             sink: Lines::default(),
             rules: rules(),
             started: Instant::now(),
@@ -127,8 +154,8 @@ impl Client {
             .start(id, request, addresses.into(), now, &mut self.sink);
     }
 
-    /// Drives until `happened`, asked once after each turn; waits on the epoll fd meanwhile.
-    pub(in crate::fetch) fn run_until(&mut self, happened: impl Fn(&Client) -> bool) {
+    /// Drives until `happened`, asked once after each turn; waits for sockets meanwhile.
+    pub(in crate::fetch) fn run_until(&mut self, happened: impl Fn(&Client<D>) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let now = self.now();
@@ -140,14 +167,21 @@ impl Client {
             if more {
                 continue;
             }
-            let mut fd = libc::pollfd {
-                fd: self.fetcher.as_fd().as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
             // Not for long: what is waited for may come from elsewhere.
-            // SAFETY: one pollfd, which lives through the call.
-            unsafe { libc::poll(&mut fd, 1, 20) };
+            let short = Some(Duration::from_millis(20));
+            self.fetcher.wait(short, true).unwrap();
+        }
+    }
+
+    /// Polls until `happened`.
+    pub(in crate::fetch) fn poll_until(&mut self, happened: impl Fn(&mut Client<D>) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !happened(self) {
+            assert!(Instant::now() < deadline, "polls in vain");
+            let now = self.now();
+            self.fetcher.poll(now, &mut self.sink).unwrap();
+            let short = Some(Duration::from_millis(1));
+            self.fetcher.wait(short, true).unwrap();
         }
     }
 
