@@ -133,6 +133,8 @@ pub struct Endpoint {
     pub write_relabel_configs: Rules,
     /// `global.external_labels`: added where the series lacks the name, before write relabelling.
     pub external_labels: Labels,
+    /// `compression`, default auto.
+    pub compression: CompressionChoice,
     /// `send_exemplars`, default false.
     pub send_exemplars: bool,
     /// `metadata_config.send`, default true.
@@ -141,6 +143,18 @@ pub struct Endpoint {
     pub metadata_interval_ms: u64,
     /// `queue_config`.
     pub queue: QueueConfig,
+}
+
+/// `compression`: how requests are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CompressionChoice {
+    /// Zstd where it is taken, else snappy.
+    #[default]
+    Auto,
+    /// Remote write 1.0.
+    Snappy,
+    /// VictoriaMetrics' remote write protocol.
+    Zstd,
 }
 
 /// `queue_config`, with the meaning its fields have for a queue that is a log on disk.

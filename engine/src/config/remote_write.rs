@@ -4,7 +4,7 @@ use super::discovery::http_url;
 use super::global::Global;
 use super::section::{Fields, HTTP_CLIENT, Section, key, not_supported};
 use super::yaml::{At, Node, Value};
-use super::{Endpoint, QueueConfig, relabel};
+use super::{CompressionChoice, Endpoint, QueueConfig, relabel};
 use std::sync::Arc;
 
 /// `remote_write[]`.
@@ -62,6 +62,13 @@ pub(crate) const REMOTE_WRITE: Section = Section {
             "`prometheus.WriteRequest`",
             "`prometheus.WriteRequest`",
             "Remote write 1.0.",
+        ),
+        key(
+            "compression",
+            "`auto`, `snappy` or `zstd`",
+            "auto (not in Prometheus: snappy)",
+            "`auto` offers zstd as VictoriaMetrics takes it, which is half the size, and sends \
+             snappy to an endpoint that refuses it. The others are sent whatever is answered.",
         ),
         key("queue_config", "mapping", "none", "How sending is paced."),
         key(
@@ -153,7 +160,7 @@ pub(crate) const METADATA: Section = Section {
 };
 
 /// Headers that the protocol sets itself.
-const RESERVED_HEADERS: [&str; 14] = [
+const RESERVED_HEADERS: [&str; 15] = [
     "accept-encoding",
     "authorization",
     "connection",
@@ -168,6 +175,13 @@ const RESERVED_HEADERS: [&str; 14] = [
     "user-agent",
     "www-authenticate",
     "x-prometheus-remote-write-version",
+    "x-victoriametrics-remote-write-version",
+];
+
+const COMPRESSIONS: [(CompressionChoice, &str); 3] = [
+    (CompressionChoice::Auto, "auto"),
+    (CompressionChoice::Snappy, "snappy"),
+    (CompressionChoice::Zstd, "zstd"),
 ];
 
 /// The header that tells a receiver's tenants apart (Mimir, Cortex, Loki).
@@ -241,6 +255,9 @@ fn endpoint(fields: &Fields<'_>, global: &Global) -> Endpoint {
         remote_timeout_ms: positive(fields, "remote_timeout").unwrap_or(30_000),
         write_relabel_configs: relabel::rules(fields, "write_relabel_configs"),
         external_labels: global.external_labels.clone(),
+        compression: fields
+            .choice("compression", &COMPRESSIONS)
+            .unwrap_or_default(),
         send_exemplars: fields.flag("send_exemplars").unwrap_or(false),
         send_metadata: metadata.flag("send").unwrap_or(true),
         metadata_interval_ms: positive(&metadata, "send_interval").unwrap_or(60_000),

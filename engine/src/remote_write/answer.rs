@@ -52,7 +52,11 @@ impl ShardQueue {
         };
         self.stats.requests[class] += 1;
         self.stats.latency.record(elapsed_us);
-        self.window.get_mut(sequence).state = State::Due(now.monotonic_ms);
+        let batch = self.window.get_mut(sequence);
+        batch.state = State::Due(now.monotonic_ms);
+        if self.offer.answered(batch.pieces[0].compression, result) {
+            return;
+        }
         match decide(result, self.endpoint.queue.retry_on_http_429) {
             Action::Done => {
                 self.acknowledged(sequence);

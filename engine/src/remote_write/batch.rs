@@ -1,8 +1,9 @@
 //! Encoded samples -> compressed requests that can be cut in parts without the log.
 //!
 //! A batch keeps only its compressed requests: to halve one it is uncompressed and walked, so what
-//! waits for a receiver costs about a tenth of its encoded size.
+//! waits for a receiver costs a tenth or less of its encoded size.
 
+use super::request::{Compression, Compressor, OpenRequest, uncompress};
 use super::wire::SeriesWalk;
 use ahash::AHashMap;
 use bytes::Bytes;
@@ -32,39 +33,11 @@ impl Span {
     }
 }
 
-/// Snappy in block format with reused memory.
-#[derive(Debug)]
-pub(super) struct Compressor {
-    encoder: snap::raw::Encoder,
-    scratch: Vec<u8>,
-}
-
-impl Compressor {
-    pub(super) fn new() -> Self {
-        Self {
-            encoder: snap::raw::Encoder::new(),
-            scratch: Vec::new(),
-        }
-    }
-
-    /// Compresses `raw`, which is far below the 4 GiB that the format allows.
-    pub(super) fn compress(&mut self, raw: &[u8]) -> Bytes {
-        let len_max = snap::raw::max_compress_len(raw.len());
-        if self.scratch.len() < len_max {
-            self.scratch.resize(len_max, 0);
-        }
-        let len = self
-            .encoder
-            .compress(raw, &mut self.scratch)
-            .expect("BUG: a request is larger than snappy allows");
-        Bytes::copy_from_slice(&self.scratch[..len])
-    }
-}
-
 /// One request's content: `series` samples, compressed.
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) body: Bytes,
+    pub(super) compression: Compression,
     pub(super) series: u32,
     /// In log order; the sum of their series is `series`.
     pub(super) units: Vec<Unit>,
@@ -73,9 +46,10 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    pub(super) fn new(raw: &[u8], units: Vec<Unit>, compressor: &mut Compressor) -> Self {
+    fn new(body: Bytes, compression: Compression, units: Vec<Unit>) -> Self {
         Self {
-            body: compressor.compress(raw),
+            body,
+            compression,
             series: units.iter().map(|unit| unit.series).sum(),
             units,
             may_have_arrived: false,
@@ -84,9 +58,15 @@ impl Piece {
 
     /// The uncompressed request.
     pub(super) fn raw(&self) -> Vec<u8> {
-        snap::raw::Decoder::new()
-            .decompress_vec(&self.body)
-            .expect("BUG: own snappy output does not uncompress")
+        uncompress(&self.body, self.compression)
+    }
+
+    /// Compresses it anew if it is not like this.
+    pub(super) fn recompress(&mut self, compression: Compression, compressor: &mut Compressor) {
+        if self.compression != compression {
+            self.body = compressor.compress(&self.raw(), compression);
+            self.compression = compression;
+        }
     }
 
     /// Label fields of the first series.
@@ -129,9 +109,12 @@ impl Piece {
             }
         }
         parts.map(|(bytes, units)| {
-            (!units.is_empty()).then(|| Self {
-                may_have_arrived: self.may_have_arrived,
-                ..Self::new(&bytes, units, compressor)
+            (!units.is_empty()).then(|| {
+                let body = compressor.compress(&bytes, self.compression);
+                Self {
+                    may_have_arrived: self.may_have_arrived,
+                    ..Self::new(body, self.compression, units)
+                }
             })
         })
     }
@@ -153,8 +136,8 @@ impl Piece {
 /// Samples that are gathered for the next batch.
 #[derive(Debug, Default)]
 pub(super) struct OpenBatch {
-    /// `timeseries` fields.
-    pub(super) raw: Vec<u8>,
+    /// What was gathered, compressed.
+    pub(super) request: OpenRequest,
     pub(super) units: Vec<Unit>,
     pub(super) samples: u32,
     /// By target key.
@@ -173,7 +156,7 @@ pub(super) struct OpenBatch {
     pub(super) timestamp_ms_newest: i64,
 }
 
-/// What `OpenBatch::add` is told about a unit whose bytes are in `raw` already.
+/// What `OpenBatch::add` is told about a unit whose samples are in `request` already.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Added {
     pub(super) target_key: u64,
@@ -216,14 +199,16 @@ impl OpenBatch {
             .or_insert(span);
     }
 
-    /// Compresses what was gathered into requests of at most `series_max` and starts anew.
+    /// Makes what was gathered requests of at most `series_max` and starts anew.
     pub(super) fn take_pieces(
         &mut self,
         series_max: u32,
         compressor: &mut Compressor,
     ) -> std::collections::VecDeque<Piece> {
         let units = std::mem::take(&mut self.units);
-        let mut piece = Some(Piece::new(&self.raw, units, compressor));
+        let compression = self.request.compression();
+        let body = self.request.finish(compressor);
+        let mut piece = Some(Piece::new(body, compression, units));
         let mut pieces = std::collections::VecDeque::new();
         while let Some(whole) = piece.take() {
             if whole.series <= series_max {
@@ -234,7 +219,6 @@ impl OpenBatch {
             pieces.extend(first);
             piece = rest;
         }
-        self.raw.clear();
         self.samples = 0;
         self.full = false;
         pieces
@@ -267,12 +251,11 @@ mod tests {
             series,
         };
         let mut compressor = Compressor::new();
-        let whole = Piece::new(
-            &raw,
-            vec![unit(0, 2), unit(5, 3), unit(9, 4)],
-            &mut compressor,
-        );
+        let body = compressor.compress(&raw, Compression::Snappy);
+        let units = vec![unit(0, 2), unit(5, 3), unit(9, 4)];
+        let mut whole = Piece::new(body, Compression::Snappy, units);
         assert_eq!(whole.series, 9);
+        whole.recompress(Compression::Zstd, &mut compressor);
 
         let [Some(a), Some(b)] = whole.halve(&mut compressor) else {
             panic!("two halves")
@@ -304,11 +287,9 @@ mod tests {
 
     #[test]
     fn a_batch_is_cut_to_the_size_allowed() {
-        let mut open = OpenBatch {
-            raw: (0..7).flat_map(|n| series(&format!("s{n}"))).collect(),
-            ..OpenBatch::default()
-        };
-        let raw = open.raw.clone();
+        let mut open = OpenBatch::default();
+        let raw: Vec<u8> = (0..7).flat_map(|n| series(&format!("s{n}"))).collect();
+        open.request.write_raw(&raw);
         open.add(Added {
             target_key: 1,
             position: position(0),

@@ -11,17 +11,25 @@
 //! Source of the order: prometheus/prometheus storage/remote/queue_manager.go `StoreSeries`
 //! (external labels do not override, and are there when the rules run).
 
-use super::encode::TargetLabels;
+use super::construct::Template;
+use super::edits::{Edits, EditsBuilder};
+use super::encode::{TargetLabels, clip};
 use super::wire::{Malformed, get_label, put_label};
 use crate::config::Endpoint;
 use crate::labels::{Labels, LabelsBuilder, Value};
 use crate::relabel::{Rules, Verdict};
 use ahash::AHashMap;
 use ringscrape_wal::definition::{Block, BlockEntry, Hole, Target};
+use ringscrape_wal::scrape::Scrape;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of derived blocks kept, about; at the bound those longest unused are derived anew.
 const DERIVED_BYTES_MAX: usize = 64 << 20;
+/// Bytes of edits kept, about.
+const EDITS_BYTES_MAX: usize = 64 << 20;
+/// Blocks that are remembered as seen once.
+const SEEN_BLOCKS: usize = 1 << 12;
 /// Targets whose encoded labels are kept, about.
 const TARGETS_MAX: usize = 1 << 17;
 
@@ -46,6 +54,12 @@ pub struct Deriver {
     shapes_by_index: Vec<Arc<Shape>>,
     targets: Generations<u64, Arc<KnownTarget>>,
     blocks: Generations<(u64, u32), Arc<Block>>,
+    edits: Generations<(u64, u32), Arc<Edits>>,
+    /// Blocks that were used lately and have no edits kept, each at a place of its own hash. A
+    /// block gets edits when it comes again before another one has taken its place, so that the
+    /// blocks of many targets without a like do not drive out those that are used all the time.
+    seen: Box<[(u64, u32)]>,
+    edits_builder: EditsBuilder,
     malformed_blocks: u64,
 }
 
@@ -59,8 +73,57 @@ impl Deriver {
             shapes_by_index: Vec::new(),
             targets: Generations::new(TARGETS_MAX),
             blocks: Generations::new(DERIVED_BYTES_MAX),
+            edits: Generations::new(EDITS_BYTES_MAX),
+            seen: vec![(0, 0); SEEN_BLOCKS].into(),
+            edits_builder: EditsBuilder::default(),
             malformed_blocks: 0,
         }
+    }
+
+    /// What to write in place of `block`: its derivation, and edits if it is used often.
+    pub fn template(&mut self, block: &Arc<Block>, target: &KnownTarget) -> Template {
+        let derived = self.block(block, target);
+        let key = (block.id, target.shape);
+        let mut edits = self.edits.get(&key);
+        if edits.is_none() {
+            let place = block.id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52 ^ u64::from(key.1);
+            let seen = &mut self.seen[place as usize % SEEN_BLOCKS];
+            if *seen == key {
+                let own = derived.as_deref().unwrap_or(block);
+                let made = Edits::new(own, &mut self.edits_builder);
+                if let Ok(made) = made.map(Arc::new) {
+                    self.edits.insert(key, made.clone(), made.cost());
+                    edits = Some(made);
+                }
+            }
+            *seen = key;
+        }
+        Template {
+            block: derived,
+            edits,
+        }
+    }
+
+    /// Samples at `range` of a scrape that write relabelling does not drop.
+    pub fn kept(&mut self, scrape: &Scrape, target: &KnownTarget, range: Range<u32>) -> u32 {
+        if self.is_identity() {
+            return range.end - range.start;
+        }
+        let (mut at, mut kept) = (0, 0);
+        for run in scrape.layout.runs.iter().chain(&scrape.stale) {
+            let Some((first, from, to)) = clip(run, &mut at, &range) else {
+                continue;
+            };
+            let derived = self.block(&run.block, target);
+            let block = derived.as_deref().unwrap_or(&run.block);
+            let entries = first..(first + (to - from)).min(block.entries.len() as u32);
+            let is_kept = |index: &u32| {
+                let (bytes, holes) = block.entry(*index);
+                !bytes.is_empty() || !holes.is_empty()
+            };
+            kept += entries.filter(is_kept).count() as u32;
+        }
+        kept
     }
 
     /// Whether every block is its own derivation.
@@ -130,6 +193,8 @@ impl Deriver {
             self.shapes_by_index.clear();
             self.targets.clear();
             self.blocks.clear();
+            self.edits.clear();
+            self.seen.fill((0, 0));
         }
         let index = self.shapes_by_index.len() as u32;
         let shape = Arc::new(shape);

@@ -19,9 +19,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetLabels {
     /// One `labels` field after the other, in the order of `Target::labels`.
-    bytes: Box<[u8]>,
+    pub(super) bytes: Box<[u8]>,
     /// End (exclusive) of each label in `bytes`.
-    ends: Box<[u32]>,
+    pub(super) ends: Box<[u32]>,
 }
 
 impl TargetLabels {
@@ -41,7 +41,7 @@ impl TargetLabels {
 
     /// Bytes of label `index`; empty if the target has no such label.
     #[inline]
-    fn range(&self, index: u16) -> Range<usize> {
+    pub(super) fn range(&self, index: u16) -> Range<usize> {
         let index = usize::from(index);
         let Some(end) = self.ends.get(index) else {
             return 0..0;
@@ -85,8 +85,21 @@ pub struct Counts {
     pub end: u32,
 }
 
+impl Counts {
+    /// Adds what another call did before; `end` stays.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.samples += other.samples;
+        self.histograms += other.histograms;
+        self.exemplars += other.exemplars;
+        self.relabel_dropped += other.relabel_dropped;
+        self.too_old += other.too_old;
+        self.malformed += other.malformed;
+        self.timestamp_ms_newest = self.timestamp_ms_newest.max(other.timestamp_ms_newest);
+    }
+}
+
 /// Entries between two looks at `Options::bytes_max`.
-const ENTRIES_PER_CHECK: u32 = 256;
+pub(super) const ENTRIES_PER_CHECK: u32 = 256;
 
 /// Positions of a scrape: its values, then its staleness markers.
 pub fn positions(scrape: &Scrape) -> u32 {
@@ -148,7 +161,7 @@ pub fn encode(
 
 /// The part of `run`, which begins at position `*at`, that lies in `range`: its first entry, its
 /// first position and its end. Moves `*at` to the end of the run.
-fn clip(run: &Run, at: &mut u32, range: &Range<u32>) -> Option<(u32, u32, u32)> {
+pub(super) fn clip(run: &Run, at: &mut u32, range: &Range<u32>) -> Option<(u32, u32, u32)> {
     let start = *at;
     *at += run.to - run.from;
     let from = start.max(range.start);
@@ -157,17 +170,19 @@ fn clip(run: &Run, at: &mut u32, range: &Range<u32>) -> Option<(u32, u32, u32)> 
 }
 
 /// A `samples` field, ready but for the value: `0x12 len { 0x09 value:8 0x10 timestamp }`.
-struct Stamp {
-    bytes: [u8; 24],
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stamp {
+    /// With room for a word behind any of them.
+    bytes: [u8; 32],
     len: usize,
     timestamp_ms: i64,
 }
 
 impl Stamp {
-    fn new(timestamp_ms: i64) -> Self {
+    pub(super) fn new(timestamp_ms: i64) -> Self {
         let mut timestamp = Vec::with_capacity(10);
         put_varint(&mut timestamp, timestamp_ms as u64);
-        let mut bytes = [0; 24];
+        let mut bytes = [0; 32];
         bytes[0] = TAG_SAMPLES;
         bytes[1] = (10 + timestamp.len()) as u8;
         bytes[2] = 0x09;
@@ -181,7 +196,31 @@ impl Stamp {
     }
 
     #[inline]
-    fn with(&mut self, value_bits: u64) -> &[u8] {
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The three bytes before the value, the first in the lowest bits.
+    #[inline]
+    pub(super) fn head(&self) -> u32 {
+        u32::from_le_bytes([self.bytes[0], self.bytes[1], self.bytes[2], 0])
+    }
+
+    /// The eight bytes from `at` (before the end) on, the first in the lowest bits.
+    #[inline]
+    pub(super) fn word(&self, at: usize) -> u64 {
+        self.bytes[at..]
+            .first_chunk()
+            .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// As it is now.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    #[inline]
+    pub(super) fn with(&mut self, value_bits: u64) -> &[u8] {
         self.bytes[3..11].copy_from_slice(&value_bits.to_le_bytes());
         &self.bytes[..self.len]
     }
@@ -388,7 +427,7 @@ fn put_labels(
     out.extend_from_slice(&block.bytes[at..bytes.end]);
 }
 
-fn put_histogram(out: &mut Vec<u8>, bytes: &[u8], timestamp_ms: i64) {
+pub(super) fn put_histogram(out: &mut Vec<u8>, bytes: &[u8], timestamp_ms: i64) {
     let len = bytes.len() + 1 + varint_len(timestamp_ms as u64);
     out.push(TAG_HISTOGRAMS);
     put_varint(out, len as u64);
@@ -397,7 +436,7 @@ fn put_histogram(out: &mut Vec<u8>, bytes: &[u8], timestamp_ms: i64) {
     put_varint(out, timestamp_ms as u64);
 }
 
-fn put_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar) {
+pub(super) fn put_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar) {
     let label_len = |(name, value): &(Box<str>, Box<str>)| {
         field_len(field_len(name.len()) + field_len(value.len()))
     };
@@ -415,12 +454,16 @@ fn put_exemplar(out: &mut Vec<u8>, exemplar: &Exemplar) {
 }
 
 /// The part of a side column from position `from` on.
-fn tail_from<T>(column: &[T], from: u32, index: impl Fn(&T) -> u32) -> &[T] {
+pub(super) fn tail_from<T>(column: &[T], from: u32, index: impl Fn(&T) -> u32) -> &[T] {
     &column[column.partition_point(|side| index(side) < from)..]
 }
 
 /// The first element if it belongs to `position`; it is taken off then.
-fn take<'a, T>(column: &mut &'a [T], position: u32, index: impl Fn(&T) -> u32) -> Option<&'a T> {
+pub(super) fn take<'a, T>(
+    column: &mut &'a [T],
+    position: u32,
+    index: impl Fn(&T) -> u32,
+) -> Option<&'a T> {
     let (first, rest) = column.split_first()?;
     (index(first) == position).then(|| {
         *column = rest;

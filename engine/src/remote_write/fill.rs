@@ -3,7 +3,7 @@
 //! The part of the queue that reads. Rules: see `queue`.
 
 use super::batch::Added;
-use super::encode::{Options, encode, positions};
+use super::encode::{Options, positions};
 use super::queue::{Now, Request, ShardQueue};
 use super::retry::Backoff;
 use super::source::{LogSource, Next};
@@ -15,7 +15,7 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Uncompressed bytes that are worth a request of their own.
 const BATCH_BYTES_WORTH: usize = 64 << 10;
 /// How long a batch of that size waits for more.
-const WORTH_DEADLINE_MS: u64 = 100;
+const WORTH_DEADLINE_MS: u64 = 200;
 /// Samples that one `poll` reads, about: so that a shard is not held.
 const POLL_SAMPLES_MAX: u32 = 10_000;
 /// Reads of the log in one `poll`, those of other routes' records included.
@@ -87,32 +87,30 @@ impl ShardQueue {
         let to = total.min(from.saturating_add(slice_len));
         let fits = |samples: u32| samples <= self.samples_per_send;
         let was_empty = self.open.is_empty();
-        // Without write relabelling the number of samples is known without encoding.
-        if !was_empty && self.deriver.is_identity() && !fits(self.open.samples + (to - from)) {
-            self.open.full = true;
-            return 0;
-        }
         let target = self.deriver.target(&scrape.target);
+        if !was_empty && !fits(self.open.samples + (to - from)) {
+            // Write relabelling may leave less.
+            let kept = self.deriver.kept(scrape, &target, from..to);
+            if kept > 0 && !fits(self.open.samples + kept) {
+                self.open.full = true;
+                return 0;
+            }
+        }
+        if was_empty {
+            self.open.request.set_compression(self.offer.compression());
+        }
         let options = Options {
             exemplars: self.endpoint.send_exemplars,
             timestamp_ms_min: self.timestamp_ms_min(now),
             bytes_max: BATCH_BYTES_MAX,
         };
-        let raw_len = self.open.raw.len();
         let deriver = &mut self.deriver;
-        let counts = encode(
-            &mut self.open.raw,
-            scrape,
-            &target.labels,
-            from..to,
-            options,
-            |block| deriver.block(block, &target),
-        );
-        if !was_empty && counts.samples > 0 && !fits(self.open.samples + counts.samples) {
-            self.open.raw.truncate(raw_len);
-            self.open.full = true;
-            return to - from;
-        }
+        let counts = self
+            .open
+            .request
+            .encode(scrape, &target.labels, from..to, options, |block| {
+                deriver.template(block, &target)
+            });
         if counts.samples > 0 {
             self.open.add(Added {
                 target_key: scrape.target.key,
@@ -124,7 +122,7 @@ impl ShardQueue {
                 now_ms: now.monotonic_ms,
             });
             self.open.full = self.open.samples >= self.samples_per_send
-                || self.open.raw.len() >= BATCH_BYTES_MAX;
+                || self.open.request.raw_len() >= BATCH_BYTES_MAX;
         }
         let stats = &mut self.stats;
         stats.histograms += u64::from(counts.histograms);
@@ -143,7 +141,7 @@ impl ShardQueue {
 
     pub(super) fn open_deadline_ms(&self) -> u64 {
         let wait_ms = self.endpoint.queue.batch_send_deadline_ms;
-        let worth = self.open.raw.len() >= BATCH_BYTES_WORTH;
+        let worth = self.open.request.raw_len() >= BATCH_BYTES_WORTH;
         self.open.opened_ms
             + if worth {
                 wait_ms.min(WORTH_DEADLINE_MS)
@@ -166,7 +164,7 @@ impl ShardQueue {
         {
             return false;
         }
-        self.stats.bytes_raw += self.open.raw.len() as u64;
+        self.stats.bytes_raw += self.open.request.raw_len() as u64;
         let pieces = self
             .open
             .take_pieces(self.samples_per_send, &mut self.compressor);

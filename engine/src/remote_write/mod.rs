@@ -1,8 +1,10 @@
 //! Records of the log -> remote write 1.0 requests, and answers -> cursors.
 //!
 //! In reading order: what is read (`from_log`, `source`), its bytes (`derive`, `encode`,
-//! `metadata`, `wire`), requests (`batch`, `window`), the state machine that joins them (`queue`,
-//! `fill`), what an answer means (`retry`, `answer`), what it counts (`stats`); then the network
+//! `metadata`, `wire`), the same bytes compressed as they are made (`edits`, `construct`, `record`,
+//! `places`, then `sink` in two forms: `snappy`, `zstd_sequences` on `zstd_context`; all as
+//! `request`), requests (`batch`, `window`), the state machine that joins them (`queue`, `fill`),
+//! what an answer means (`retry`, `offer`, `answer`), what it counts (`stats`); then the network
 //! side, on the control thread: how many requests a shard may have (`permits`) and HTTP (`post`).
 //!
 //! Everything but `post` and `from_log` is pure: no runtime, socket, file or clock.
@@ -15,11 +17,24 @@ pub mod encode;
 pub mod metadata;
 mod wire;
 
+pub mod construct;
+mod diff;
+pub mod edits;
+mod places;
+mod record;
+pub mod request;
+mod rows;
+mod sink;
+mod snappy;
+mod zstd_context;
+mod zstd_sequences;
+
 mod batch;
 mod window;
 
 mod answer;
 mod fill;
+mod offer;
 pub mod queue;
 pub mod retry;
 pub mod stats;
@@ -31,6 +46,7 @@ pub mod post;
 mod tests;
 
 pub use queue::{Notice, Now, Polled, QueueOptions, Request, ShardQueue};
+pub use request::Compression;
 pub use retry::SendResult;
 pub use stats::{DropCause, QueueStats};
 pub use window::RequestId;

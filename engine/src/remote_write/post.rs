@@ -4,15 +4,16 @@
 //! bounded channel (`try_send`; when it is full they keep the request and try again), and take
 //! answers without waiting: what is in that channel is bounded by what they have sent.
 //!
-//! Headers: remote write 1.0, <https://prometheus.io/docs/specs/prw/remote_write_spec/>.
+//! Headers: remote write 1.0, <https://prometheus.io/docs/specs/prw/remote_write_spec/>; for zstd
+//! those of VictoriaMetrics' remote write protocol, which is the same but for the compression.
 //! Redirects are not followed: they would take credentials elsewhere.
 
 use super::permits::deal;
 use super::queue::Request;
+use super::request::Compression;
 use super::retry::{SendResult, retry_after_ms};
 use super::window::RequestId;
 use crate::config::Endpoint;
-use bytes::Bytes;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
@@ -125,14 +126,9 @@ impl Poster {
             headers.append(key, value);
         }
         // Ours win: a request must say what it is.
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("snappy"));
         headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-protobuf"),
-        );
-        headers.insert(
-            HeaderName::from_static("x-prometheus-remote-write-version"),
-            HeaderValue::from_static("0.1.0"),
         );
         if let Ok(agent) = HeaderValue::from_str(&format!("ringscrape/{version}")) {
             headers.insert(USER_AGENT, agent);
@@ -219,7 +215,7 @@ impl Poster {
                 let owner = (next.shard, next.request.id);
                 let task = in_flight.spawn(async move {
                     let started = Instant::now();
-                    let result = call.post(next.request.body, next.request.attempt).await;
+                    let result = call.post(next.request).await;
                     (result, started.elapsed().as_micros() as u64)
                 });
                 owners.insert(task.id(), owner);
@@ -236,15 +232,24 @@ fn tell(shards: &[mpsc::UnboundedSender<ToShard>], shard: usize, message: ToShar
 }
 
 impl Call {
-    async fn post(&self, body: Bytes, attempt: u32) -> SendResult {
+    async fn post(&self, to_send: Request) -> SendResult {
+        let mut headers = self.headers.clone();
+        let (version_name, version) = match to_send.compression {
+            Compression::Snappy => ("x-prometheus-remote-write-version", "0.1.0"),
+            Compression::Zstd => ("x-victoriametrics-remote-write-version", "1"),
+        };
+        let version_name = HeaderName::from_static(version_name);
+        headers.insert(version_name, HeaderValue::from_static(version));
+        let encoding = HeaderValue::from_static(to_send.compression.name());
+        headers.insert(CONTENT_ENCODING, encoding);
         let mut request = self
             .client
             .post(self.url.clone())
-            .headers(self.headers.clone())
+            .headers(headers)
             .timeout(self.timeout)
-            .body(body);
-        if attempt > 0 {
-            request = request.header("Retry-Attempt", attempt);
+            .body(to_send.body);
+        if to_send.attempt > 0 {
+            request = request.header("Retry-Attempt", to_send.attempt);
         }
         let mut response = match request.send().await {
             Ok(response) => response,

@@ -8,18 +8,20 @@
 //! log order, and the next request with a target goes when the one before has ended.
 //!
 //! **When a batch goes**: at `samples_per_send_max` samples or 8 MiB uncompressed; else
-//! `batch_send_deadline_ms` after its first sample, or already after 100 ms if it is worth a
-//! request, about 64 KiB compressed. Then it also needs a free request and no shared target;
+//! `batch_send_deadline_ms` after its first sample, or already after 200 ms if it is worth a
+//! request, 64 KiB uncompressed. Then it also needs a free request and no shared target;
 //! until it has them it goes on filling.
 //!
 //! **Units**: a record is put in a batch as a whole, or in slices at fixed positions if it has more
 //! than `samples_per_send_max` samples. The same slices come out after a restart, so each of them
 //! has arrived as a whole or not at all.
 
-use super::batch::{Compressor, OpenBatch};
+use super::batch::OpenBatch;
 use super::derive::Deriver;
 use super::fill::{Filled, PENDING_MS};
 use super::metadata::Metadata;
+use super::offer::Offer;
+use super::request::{Compression, Compressor};
 use super::retry::Backoff;
 use super::source::LogSource;
 use super::stats::{DropCause, QueueStats};
@@ -70,8 +72,10 @@ pub struct QueueOptions {
 pub struct Request {
     /// To be given back with the answer.
     pub id: RequestId,
-    /// The body: a `WriteRequest`, snappy in block format.
+    /// The body: a `WriteRequest`, compressed.
     pub body: Bytes,
+    /// How.
+    pub compression: Compression,
     /// Attempts at the same body before this one: the `Retry-Attempt` header if not 0.
     pub attempt: u32,
     /// Samples in it; 0 for metadata.
@@ -126,6 +130,7 @@ pub struct ShardQueue {
     pub(super) deriver: Deriver,
     pub(super) metadata: Metadata,
     pub(super) compressor: Compressor,
+    pub(super) offer: Offer,
     /// Where reading goes on: a record's position, or the end of one.
     pub(super) read: Position,
     /// Positions of the record at `read` that are in batches already.
@@ -171,6 +176,7 @@ impl ShardQueue {
             deriver: Deriver::new(&endpoint),
             metadata: Metadata::default(),
             compressor: Compressor::new(),
+            offer: Offer::new(endpoint.compression),
             read: options.low_water,
             read_slice: 0,
             highest_sent: options.highest_sent,
@@ -270,6 +276,7 @@ impl ShardQueue {
         }
         self.samples_per_send = endpoint.queue.samples_per_send_max.max(1);
         self.paused_until_ms = 0;
+        self.offer = Offer::new(endpoint.compression);
         for sequence in self.window.active().to_vec() {
             let batch = self.window.get_mut(sequence);
             batch.backoff =
@@ -298,6 +305,7 @@ impl ShardQueue {
             + u32::from(self.metadata_in_flight.is_some());
         stats.batches_pending = self.window.active().len() as u32;
         stats.samples_per_send = self.samples_per_send;
+        stats.compression = self.offer.compression();
         let open = (!self.open.is_empty()).then_some(self.open.timestamp_ms_oldest);
         stats.timestamp_ms_oldest_pending = active()
             .map(|batch| batch.timestamp_ms_oldest)
@@ -353,7 +361,14 @@ impl ShardQueue {
         let id = RequestId(self.next_request);
         self.next_request += 1;
         let batch = self.window.get_mut(sequence);
-        let piece = batch.pieces.front().expect("BUG: an empty batch is active");
+        let piece = batch
+            .pieces
+            .front_mut()
+            .expect("BUG: an empty batch is active");
+        // What is ready in a form that turned out not to be taken.
+        if self.offer.compression() == Compression::Snappy {
+            piece.recompress(Compression::Snappy, &mut self.compressor);
+        }
         self.stats.bytes_sent += piece.body.len() as u64;
         if batch.attempt > 0 {
             self.stats.samples_retried += u64::from(piece.series);
@@ -361,6 +376,7 @@ impl ShardQueue {
         out.push(Request {
             id,
             body: piece.body.clone(),
+            compression: piece.compression,
             attempt: batch.attempt,
             samples: piece.series,
         });
@@ -387,7 +403,8 @@ impl ShardQueue {
             // What the last round left unsent is superseded.
             self.metadata_ready.clear();
             for (raw, families) in self.metadata.round() {
-                let body = self.compressor.compress(&raw);
+                // Seldom and small: not worth an offer of its own.
+                let body = self.compressor.compress(&raw, Compression::Snappy);
                 self.metadata_ready.push((body, families));
             }
         }
@@ -403,6 +420,7 @@ impl ShardQueue {
             out.push(Request {
                 id,
                 body,
+                compression: Compression::Snappy,
                 attempt: 0,
                 samples: 0,
             });

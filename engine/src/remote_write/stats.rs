@@ -1,5 +1,7 @@
 //! What one queue has done -> counters and gauges; the metrics page sums them over shards.
 
+use super::request::Compression;
+
 /// Why samples were given up, or not sent on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(usize)]
@@ -124,6 +126,8 @@ pub struct QueueStats {
     pub timestamp_ms_oldest_pending: Option<i64>,
     /// Gauge: samples in a full request, lowered by 413.
     pub samples_per_send: u32,
+    /// Gauge: how requests are compressed.
+    pub compression: Compression,
 }
 
 impl QueueStats {

@@ -110,6 +110,33 @@ pub(super) fn get_label<'a>(
     Ok((text(name)?, text(value)?))
 }
 
+/// Where the parts of a `labels` field are: `0x0a len` **name_field** `0x0a len` **name** `0x12`
+/// **value_len** `len` **value** … **end**.
+pub(super) struct LabelParts {
+    pub(super) name_field: usize,
+    pub(super) name: Range<usize>,
+    pub(super) value_len: usize,
+    pub(super) value: usize,
+    pub(super) end: usize,
+}
+
+/// The parts of the `labels` field at `at`; `None` if no complete one stands there.
+pub(super) fn label_parts(bytes: &[u8], at: usize) -> Option<LabelParts> {
+    let mut at = at;
+    let content = get_field(bytes, TAG_FIELD_1, &mut at).ok()?;
+    let mut inner = content.start;
+    let name = get_field(bytes, 0x0a, &mut inner).ok()?;
+    let value_len = inner + 1;
+    let value = get_field(bytes, 0x12, &mut inner).ok()?;
+    (inner == content.end).then_some(LabelParts {
+        name_field: content.start,
+        name,
+        value_len,
+        value: value.start,
+        end: content.end,
+    })
+}
+
 /// Walks the `timeseries` of an encoded `WriteRequest`.
 ///
 /// Yields, per series, the range of the whole field in `raw` (tag included) and the range of its

@@ -186,7 +186,10 @@ pub(super) fn decode(raw: &[u8]) -> WriteRequest {
     request
 }
 
-/// Decodes the body of a request.
-pub(super) fn decode_snappy(body: &[u8]) -> WriteRequest {
+/// Decodes the body of a request, in either form: a zstd frame begins with its magic number.
+pub(super) fn decode_body(body: &[u8]) -> WriteRequest {
+    if body.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        return decode(&zstd::stream::decode_all(body).unwrap());
+    }
     decode(&snap::raw::Decoder::new().decompress_vec(body).unwrap())
 }

@@ -172,7 +172,7 @@ fn scrape(
         route: route("test"),
         timestamp_ms: 1,
         layout: layout(&[whole(shared)]),
-        values: vec![1.0; shared.entries.len()].into(),
+        values: vec![1.0; shared.entries.len()],
         stale: Box::default(),
         sides: None,
     }

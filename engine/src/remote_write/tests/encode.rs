@@ -80,7 +80,7 @@ proptest! {
         let mut values = plain.scrape.values.to_vec();
         values.truncate(values.len().saturating_sub(cut));
         let lost = plain.scrape.values.len() - values.len();
-        plain.scrape.values = values.into();
+        plain.scrape.values = values;
         plain.scrape.sides = None;
         let (raw, counts) = run(&plain, 0..total, Options::default());
         prop_assert_eq!(counts.malformed as usize, lost);

@@ -1,7 +1,8 @@
 //! From a real log through a real HTTP connection to a receiver that fails now and then.
 
-use super::decode::{TimeSeries, decode_snappy};
+use super::decode::{TimeSeries, decode_body};
 use super::model::{LabelMap, Plain, block, endpoint, layout, map, route, target, whole};
+use crate::config::CompressionChoice;
 use crate::remote_write::from_log::EndpointReader;
 use crate::remote_write::post::{Poster, ShardRequest, ToShard};
 use crate::remote_write::{Now, Polled, QueueOptions, ShardQueue};
@@ -27,7 +28,7 @@ async fn receive(State(server): State<Server>, request: HttpRequest<Body>) -> St
     if server.0.is_multiple_of(3) {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
-    server.1.extend(decode_snappy(&body).series);
+    server.1.extend(decode_body(&body).series);
     StatusCode::OK
 }
 
@@ -85,6 +86,7 @@ fn what_is_logged_arrives_over_http() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut endpoint = endpoint();
         endpoint.url = format!("http://{}/write", listener.local_addr().unwrap());
+        endpoint.compression = CompressionChoice::Auto;
         endpoint.queue.samples_per_send_max = 7;
         endpoint.queue.batch_send_deadline_ms = 5;
         endpoint.queue.backoff_min_ms = 1;

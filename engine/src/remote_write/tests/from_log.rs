@@ -1,6 +1,6 @@
 //! A queue on a real log: what was appended is what is sent, across tail, files and restarts.
 
-use super::decode::{TimeSeries, decode_snappy};
+use super::decode::{TimeSeries, decode_body};
 use super::model::{LabelMap, Plain, block, endpoint, layout, map, target, whole};
 use super::simulation::Rng;
 use crate::remote_write::from_log::EndpointReader;
@@ -147,7 +147,7 @@ impl World {
             reason: String::new(),
         };
         for request in requests {
-            for series in decode_snappy(&request.body).series {
+            for series in decode_body(&request.body).series {
                 // Of a record in slices, those acknowledged before a restart come again.
                 let record = (series.labels[1].1.clone(), series.samples[0].1);
                 if self.cut.contains(&record) && self.sent.contains(&series) {
@@ -278,7 +278,7 @@ fn a_file_that_cannot_be_read_holds_back_and_one_that_is_gone_is_passed_over() {
         let mut source = world.reader.over(&world.log);
         world.queue.poll(&mut source, now, 50, &mut requests);
         for request in requests {
-            sent.extend(decode_snappy(&request.body).series);
+            sent.extend(decode_body(&request.body).series);
             let ok = SendResult::Status {
                 code: 200,
                 retry_after_ms: None,

@@ -1,5 +1,6 @@
 //! The sender against plain models and scripted receivers.
 
+mod construct;
 mod decode;
 mod derive;
 mod encode;

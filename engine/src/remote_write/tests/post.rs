@@ -3,7 +3,7 @@
 use super::model::endpoint;
 use crate::config::Endpoint;
 use crate::remote_write::post::{PostError, Poster, ShardRequest, ToShard};
-use crate::remote_write::{Request, RequestId, SendResult};
+use crate::remote_write::{Compression, Request, RequestId, SendResult};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Request as HttpRequest, Response};
@@ -88,6 +88,7 @@ fn request(id: u64, body: &'static str, attempt: u32) -> ShardRequest {
         request: Request {
             id: RequestId(id),
             body: body.as_bytes().into(),
+            compression: Compression::Snappy,
             attempt,
             samples: 1,
         },
@@ -141,6 +142,10 @@ fn headers_are_those_of_remote_write_1_0() {
         };
         setup.requests.send(request(8, "ok", 3)).await.unwrap();
         setup.ended(0).await;
+        let mut zstd = request(9, "ok", 0);
+        zstd.request.compression = Compression::Zstd;
+        setup.requests.send(zstd).await.unwrap();
+        setup.ended(0).await;
         let seen = std::mem::take(&mut *setup.server.seen.lock().unwrap());
         let (first, body) = &seen[0];
         assert_eq!(body, b"ok");
@@ -159,6 +164,11 @@ fn headers_are_those_of_remote_write_1_0() {
         }
         assert!(first.get("retry-attempt").is_none());
         assert_eq!(seen[1].0.get("retry-attempt").unwrap(), "3");
+        let (zstd, _) = &seen[2];
+        assert_eq!(zstd.get("content-encoding").unwrap(), "zstd");
+        let version = zstd.get("x-victoriametrics-remote-write-version");
+        assert_eq!(version.unwrap(), "1");
+        assert!(zstd.get("x-prometheus-remote-write-version").is_none());
     });
 }
 

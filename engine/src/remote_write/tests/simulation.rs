@@ -3,11 +3,12 @@
 //! Everything is drawn from one seed. The receiver behaves as Prometheus does: it refuses a whole
 //! request if one sample is older than what it has, or if a series is one that it does not like.
 
-use super::decode::{TimeSeries, decode_snappy};
+use super::decode::{TimeSeries, decode_body};
 use super::model::{LabelMap, block, endpoint, layout, map, route, target, whole};
+use crate::config::CompressionChoice;
 use crate::remote_write::source::{LogSource, Next};
 use crate::remote_write::{
-    DropCause, Notice, Now, QueueOptions, Request, RequestId, SendResult, ShardQueue,
+    Compression, DropCause, Notice, Now, QueueOptions, Request, RequestId, SendResult, ShardQueue,
 };
 use proptest::prelude::*;
 use ringscrape_wal::definition::{Block, Target};
@@ -103,11 +104,16 @@ struct Receiver {
     stored: Stored,
     poisoned: BTreeSet<Vec<(String, String)>>,
     series_max: usize,
+    /// Answer to zstd, if it is not taken.
+    refuses_zstd: Option<u16>,
 }
 
 impl Receiver {
     /// What Prometheus would do: all or nothing.
-    fn take(&mut self, request: &[TimeSeries]) -> (u16, &'static str) {
+    fn take(&mut self, form: Compression, request: &[TimeSeries]) -> (u16, &'static str) {
+        if let Some(code) = self.refuses_zstd.filter(|_| form == Compression::Zstd) {
+            return (code, "snappy: corrupt input");
+        }
         if request.len() > self.series_max {
             return (413, "too large");
         }
@@ -196,6 +202,7 @@ impl World {
             targets.push((target(key as u64, &labels), block(&names, &series, &[])));
         }
         let series_max = if rng.chance(30) { 7 } else { 1_000 };
+        let refuses_zstd = [None, Some(400), Some(406), Some(415)][rng.below(4) as usize];
         let mut log = Log::new();
         if rng.chance(50) {
             log.pending_every = 7;
@@ -207,6 +214,7 @@ impl World {
             receiver: Receiver {
                 poisoned,
                 series_max,
+                refuses_zstd,
                 ..Receiver::default()
             },
             queue,
@@ -250,7 +258,7 @@ impl World {
             route: route(if other { "other" } else { "test" }),
             timestamp_ms,
             layout: layout(&[whole(block)]),
-            values: values.into(),
+            values,
             stale: Box::default(),
             sides: None,
         });
@@ -281,7 +289,7 @@ impl World {
             );
         }
         for request in requests {
-            let series = decode_snappy(&request.body).series;
+            let series = decode_body(&request.body).series;
             assert_eq!(series.len(), request.samples as usize);
             self.check_no_target_twice(&series);
             let arrives_ms = self.now_ms + 1 + self.rng.below(500);
@@ -323,7 +331,10 @@ impl World {
                     code = [429, 500, 503][self.rng.below(3) as usize];
                     retry_after_ms = self.rng.chance(30).then(|| self.rng.below(2_000));
                 } else {
-                    (code, reason) = match self.receiver.take(&flight.series) {
+                    (code, reason) = match self
+                        .receiver
+                        .take(flight.request.compression, &flight.series)
+                    {
                         // Stored, and the answer is another.
                         (204, _) if faulty => (code, ""),
                         answer => answer,
@@ -378,7 +389,8 @@ impl World {
         // What is on its way arrives or does not; no answer is heard.
         for flight in std::mem::take(&mut self.flights) {
             if flight.arrives_ms.is_some() && self.rng.chance(50) {
-                self.receiver.take(&flight.series);
+                self.receiver
+                    .take(flight.request.compression, &flight.series);
             }
         }
         self.log.segment += 1;
@@ -437,9 +449,12 @@ fn now_of(now_ms: u64) -> Now {
 
 fn new_queue(cursor: (Position, Position), run_start: Position, now: Now) -> ShardQueue {
     let mut endpoint = endpoint();
+    endpoint.compression = CompressionChoice::Auto;
     endpoint.queue.samples_per_send_max = 10;
     endpoint.queue.batch_send_deadline_ms = 500;
     endpoint.queue.requests_in_flight_max = REQUESTS_MAX;
+    // Short pauses: a search that many failures hold up must not come to the end of its time.
+    endpoint.queue.backoff_max_ms = 200;
     let options = QueueOptions {
         endpoint: Arc::new(endpoint),
         low_water: cursor.0,
@@ -466,6 +481,9 @@ proptest! {
         let stats = world.queue.stats();
         prop_assert_eq!(stats.samples_dropped[DropCause::BudgetSpent as usize], 0);
         prop_assert_eq!(stats.samples_pending, 0);
+        if world.receiver.refuses_zstd.is_some() && stats.samples_sent > 0 {
+            prop_assert_eq!(stats.compression, Compression::Snappy);
+        }
         if world.restarts == 0 {
             // Halving gave up exactly the samples of the poisoned series.
             let samples = |stored: &Stored| stored.values().map(Vec::len).sum::<usize>() as u64;
