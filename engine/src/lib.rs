@@ -30,6 +30,7 @@ pub mod remote_write;
 
 mod api;
 mod clock;
+pub mod memory;
 pub mod metrics;
 
 pub mod fuzz;

@@ -5,8 +5,8 @@ use crate::clock;
 use crate::discovery::Discovery;
 use crate::metrics::table::{self, Metric};
 use crate::metrics::{EndpointFigures, Exposition, Latency, ProcessFigures, ShardFigures};
-use crate::remote_write::DropCause;
 use crate::remote_write::stats::LATENCY_BUCKETS_S;
+use crate::remote_write::{Compression, DropCause};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -373,5 +373,17 @@ fn remote_write(out: &mut Exposition, shards: &[ShardFigures]) {
         let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
         let lag_ms = parts.iter().map(|part| part.lag_ms).max().unwrap_or(0);
         out.sample(&table::RW_LAG, &labels, lag_ms as f64 / 1e3);
+    }
+    for (name, parts) in &endpoints {
+        for compression in [Compression::Snappy, Compression::Zstd] {
+            let labels = [
+                ("remote_name", *name),
+                ("url", parts[0].url.as_str()),
+                ("compression", compression.name()),
+            ];
+            let uses = |part: &&&EndpointFigures| part.stats.compression == compression;
+            let shards = parts.iter().filter(uses).count();
+            out.sample(&table::RW_COMPRESSION, &labels, shards as f64);
+        }
     }
 }

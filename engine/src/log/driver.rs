@@ -1,7 +1,9 @@
 //! What a shard's log wants written -> files, synced, deleted; acknowledged positions -> cursors.
 //!
-//! **Runs on**: shard. Two loops, so that a slow disk does not delay the page cache: one writes
-//! every 50 ms and does the housekeeping, one syncs. Nothing borrows the log across an await.
+//! **Runs on**: shard. Two tasks, so that a slow disk does not delay the page cache: one writes and
+//! one syncs. Both wait for [`Driver::poll`], which the shard's loop calls in each turn, so that
+//! what is due shares the shard's wake-ups; while [`Driver::is_busy`] says no, the executor has
+//! nothing to do. Nothing borrows the log across an await.
 //!
 //! A failed write or sync gives the segment up. A failed fsync is never repeated as if the pages
 //! were still there: the log goes on in memory and a new segment is begun after a pause, which
@@ -9,15 +11,15 @@
 
 use super::SyncPolicy;
 use super::files::{self, Failed};
+use super::gate::Gate;
+use super::pace::{Pace, View};
 use futures_util::future::join3;
 use glommio::io::BufferedFile;
 use glommio::timer::sleep;
 use ringscrape_wal::error::Damage;
-use ringscrape_wal::format::CURSOR_FILE;
 use ringscrape_wal::log::{ShardLog, Write};
 use ringscrape_wal::recovery;
 use ringscrape_wal::scrape::Position;
-use ringscrape_wal::segments::{Deletion, DeletionCause};
 use ringscrape_wal::storage::FsStorage;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,10 +28,6 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
-/// How long appended records wait for the next write.
-const WRITE_INTERVAL: Duration = Duration::from_millis(50);
-/// How often cursors are saved and segments deleted.
-const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// First and longest pause after a failed write.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -54,14 +52,23 @@ pub struct DriverOptions {
 pub struct Driver(Rc<Shared>);
 
 #[derive(Debug)]
-struct Shared {
-    log: Rc<RefCell<ShardLog>>,
-    options: DriverOptions,
+pub(super) struct Shared {
+    pub(super) log: Rc<RefCell<ShardLog>>,
+    pub(super) options: DriverOptions,
     /// The segment that is being written.
     current: RefCell<Option<OpenFile>>,
     /// Segments that get no more bytes, to be synced and closed.
     closing: RefCell<VecDeque<OpenFile>>,
     stop: Cell<bool>,
+    writing: Gate,
+    syncing: Gate,
+    /// Operations under way, recovery included.
+    active: Cell<u32>,
+    pace: RefCell<Pace>,
+    /// Housekeeping is due.
+    keeping: Cell<bool>,
+    /// The cursor file, once cursors were saved.
+    pub(super) cursor_file: RefCell<Option<Rc<BufferedFile>>>,
     /// After a failure: when to try again, and the next pause.
     retry: Cell<Option<(Instant, Duration)>>,
 }
@@ -76,37 +83,62 @@ struct OpenFile {
 impl Driver {
     /// A driver for `log`, which was made with the same `first_segment`.
     pub fn new(log: Rc<RefCell<ShardLog>>, options: DriverOptions) -> Self {
+        let pace = Pace::new(options.sync, Instant::now());
         Self(Rc::new(Shared {
             log,
             options,
             current: RefCell::new(None),
             closing: RefCell::new(VecDeque::new()),
             stop: Cell::new(false),
+            writing: Gate::default(),
+            syncing: Gate::default(),
+            // The recovery, which `run` begins with.
+            active: Cell::new(1),
+            pace: RefCell::new(pace),
+            keeping: Cell::new(false),
+            cursor_file: RefCell::new(None),
             retry: Cell::new(None),
         }))
+    }
+
+    /// Lets the tasks do what is due at `now`; call it often. Returns when something will be due
+    /// next, as far as is known: records appended later are due a quarter of a second after.
+    pub fn poll(&self, now: Instant) -> Option<Instant> {
+        self.0.poll(now)
+    }
+
+    /// Whether the executor must get its turns: something is due or under way.
+    pub fn is_busy(&self) -> bool {
+        self.0.active.get() > 0 || self.0.writing.is_open() || self.0.syncing.is_open()
     }
 
     /// Lets `run` finish: it closes the segment, writes and syncs everything, saves the cursors.
     /// Call it when nobody appends or sends any more.
     pub fn stop(&self) {
         self.0.stop.set(true);
+        self.0.writing.open();
+        self.0.syncing.open();
     }
 
     /// Recovers what former runs left, beside writing; ends some time after `stop`. Not
     /// cancel-safe: await it.
     pub async fn run(&self) {
         let shared = &self.0;
-        join3(shared.recover(), shared.write_loop(), shared.sync_loop()).await;
+        let recover = async {
+            shared.recover().await;
+            shared.active.update(|active| active - 1);
+        };
+        join3(recover, shared.write_loop(), shared.sync_loop()).await;
         shared.finish().await;
     }
 }
 
 impl Shared {
-    fn dir(&self) -> &Path {
+    pub(super) fn dir(&self) -> &Path {
         &self.options.dir
     }
 
-    fn segment_path(&self, segment: u64) -> PathBuf {
+    pub(super) fn segment_path(&self, segment: u64) -> PathBuf {
         self.dir().join(format!("{segment:020}.wal"))
     }
 
@@ -150,15 +182,51 @@ impl Shared {
         }
     }
 
+    fn poll(&self, now: Instant) -> Option<Instant> {
+        let unsynced = self.is_unsynced();
+        let view = {
+            let log = self.log.borrow();
+            View {
+                pending_bytes: log.pending_bytes(),
+                suspended: log.suspended(),
+                adopted: log.adopted(),
+                cursors_moved: log.cursors().dirty(),
+                unsynced,
+                end: log.end(),
+                low_water: log.cursors().low_water(log.end()),
+            }
+        };
+        let due = self.pace.borrow_mut().due(now, view);
+        if due.housekeep {
+            self.keeping.set(true);
+        }
+        if due.write || due.housekeep {
+            self.writing.open();
+        }
+        if due.sync {
+            self.syncing.open();
+        }
+        due.next
+    }
+
+    fn is_unsynced(&self) -> bool {
+        let current = self.current.borrow();
+        let end = current.as_ref().map(|open| Position {
+            segment: open.segment,
+            offset: open.written,
+        });
+        !self.closing.borrow().is_empty() || end > Some(self.log.borrow().synced_end())
+    }
+
     async fn write_loop(&self) {
-        let mut housekeeping = Instant::now();
         while !self.stop.get() {
-            sleep(WRITE_INTERVAL).await;
+            self.writing.passed().await;
+            self.active.update(|active| active + 1);
             self.write().await;
-            if housekeeping.elapsed() >= HOUSEKEEPING_INTERVAL {
-                housekeeping = Instant::now();
+            if self.keeping.take() {
                 self.housekeep().await;
             }
+            self.active.update(|active| active - 1);
         }
         self.write_last().await;
     }
@@ -170,16 +238,14 @@ impl Shared {
     }
 
     async fn sync_loop(&self) {
-        let SyncPolicy::Every(interval) = self.options.sync else {
+        if !matches!(self.options.sync, SyncPolicy::Every(_)) {
             return;
-        };
-        let mut last = Instant::now();
+        }
         while !self.stop.get() {
-            sleep(interval.min(WRITE_INTERVAL)).await;
-            if last.elapsed() >= interval {
-                last = Instant::now();
-                self.sync_all().await;
-            }
+            self.syncing.passed().await;
+            self.active.update(|active| active + 1);
+            self.sync_all().await;
+            self.active.update(|active| active - 1);
         }
     }
 
@@ -198,6 +264,7 @@ impl Shared {
         }
         self.close_files().await;
         self.save_cursors().await;
+        self.close_cursor_file().await;
     }
 
     /// Brings to the files what the log has gathered.
@@ -363,96 +430,6 @@ impl Shared {
         self.log.borrow_mut().resume();
         warn!(dir = %self.dir().display(), "writing the log again, to a new segment");
         true
-    }
-
-    /// Deletes what nobody needs or what the caps say, then saves the cursors.
-    async fn housekeep(&self) {
-        let now_ms = (self.options.now_ms)();
-        let deletions = {
-            let mut log = self.log.borrow_mut();
-            if !log.adopted() {
-                return;
-            }
-            log.cursors_mut()
-                .expire(now_ms, self.options.cursor_keep_ms);
-            let end = log.end();
-            let mut deletions = match log.cursors().low_water(end) {
-                Some(low_water) => log.release(low_water),
-                None => Vec::new(),
-            };
-            deletions.extend(log.retention(now_ms));
-            deletions
-        };
-        for deletion in &deletions {
-            self.delete(deletion).await;
-        }
-        if !deletions.is_empty()
-            && self.options.sync != SyncPolicy::Never
-            && let Err(failed) = files::sync_dir(self.dir()).await
-        {
-            warn!(dir = %self.dir().display(), error = %failed.error, "cannot sync the log's directory");
-        }
-        self.save_cursors().await;
-    }
-
-    async fn delete(&self, deletion: &Deletion) {
-        if deletion.cause != DeletionCause::Acknowledged {
-            self.count_lost(deletion).await;
-        }
-        let path = self.segment_path(deletion.segment);
-        if let Err(error) = files::remove(&path).await {
-            // The next start finds it and deletes it again.
-            warn!(path = %path.display(), %error, "cannot delete a segment of the log");
-        }
-    }
-
-    async fn count_lost(&self, deletion: &Deletion) {
-        let Some((from, to)) = deletion.lost else {
-            return;
-        };
-        let (dir, segment) = (self.options.dir.clone(), deletion.segment);
-        let counted = glommio::executor()
-            .spawn_blocking(move || recovery::samples_between(&FsStorage, &dir, segment, from, to))
-            .await;
-        // One that cannot be read is counted as lost whole.
-        let samples = counted.unwrap_or(deletion.samples);
-        self.log.borrow_mut().count_lost(deletion.cause, samples);
-        warn!(
-            segment,
-            samples,
-            cause = ?deletion.cause,
-            "a cap deleted samples that an endpoint had not acknowledged"
-        );
-    }
-
-    async fn save_cursors(&self) {
-        let slot = {
-            let log = self.log.borrow();
-            if !log.adopted() || !log.cursors().dirty() {
-                return;
-            }
-            log.cursors().encode()
-        };
-        let Some(slot) = slot else {
-            error!(dir = %self.dir().display(), "too many endpoints for the cursor file: not saved");
-            return;
-        };
-        let path = self.dir().join(CURSOR_FILE);
-        let saved = async {
-            let file = files::open_or_create(&path).await?;
-            files::write_all(&file, slot.offset, slot.bytes.clone()).await?;
-            if self.options.sync != SyncPolicy::Never {
-                files::sync(&file).await?;
-            }
-            let _ = file.close().await;
-            Ok::<(), Failed>(())
-        };
-        match saved.await {
-            Ok(()) => self.log.borrow_mut().cursors_mut().saved(&slot),
-            Err(failed) => {
-                warn!(path = %path.display(), error = %failed.error, "cannot save the cursors");
-            }
-        }
     }
 }
 

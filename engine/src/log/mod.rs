@@ -2,6 +2,9 @@
 
 pub mod driver;
 mod files;
+mod gate;
+mod keep;
+mod pace;
 pub mod restore;
 
 use ringscrape_wal::error::ReadError;

@@ -123,6 +123,7 @@ impl Running {
 
     async fn until(&self, what: &str, mut holds: impl FnMut(&ShardLog) -> bool) {
         for _ in 0..1000 {
+            self.driver.poll(std::time::Instant::now());
             if holds(&self.log.borrow()) {
                 return;
             }

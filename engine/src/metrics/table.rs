@@ -172,6 +172,8 @@ metrics! {
         "Timestamp of the newest acknowledged sample, seconds since the Unix epoch.";
     RW_LAG = Gauge "ringscrape_remote_storage_lag_seconds" ["remote_name", "url"]
         "Age of the oldest sample that the endpoint has not acknowledged, in seconds.";
+    RW_COMPRESSION = Gauge "ringscrape_remote_storage_compression" ["remote_name", "url", "compression"]
+        "Shards that compress requests this way; zstd where the endpoint takes it.";
     HIGHEST_TIMESTAMP = Gauge "prometheus_remote_storage_highest_timestamp_in_seconds" []
         "Timestamp of the newest logged sample, seconds since the Unix epoch.";
 }

@@ -14,6 +14,8 @@ const SLOTS: usize = 1 << LEVEL_BITS;
 /// Levels: enough for any u64.
 const LEVELS: usize = 11;
 const _: () = assert!(LEVELS as u32 * LEVEL_BITS >= u64::BITS);
+/// Most timers looked at to find the earliest one.
+const SCAN_MAX: usize = 1_024;
 /// No timer.
 const NONE: u32 = u32::MAX;
 
@@ -181,10 +183,25 @@ impl Wheel {
     }
 
     /// A time at or before the earliest deadline, in ms, at which it is worth to call
-    /// [`Wheel::advance`]: the deadline itself if it is near, else the time when timers move down
-    /// a level. `None`: no timer is set.
+    /// [`Wheel::advance`]: the deadline itself, unless so many timers are far away that looking for
+    /// it costs more than moving them down a level.  `None`: no timer is set.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.next_slot().map(|(_, _, start_ms)| start_ms)
+        let (level, slot, start_ms) = self.next_slot()?;
+        if level == 0 {
+            return Some(start_ms);
+        }
+        // Moving timers down is not worth a wake-up of its own; to look for the earliest one of a
+        // few is.
+        let mut earliest_ms = u64::MAX;
+        let mut index = self.lists[level * SLOTS + slot].first;
+        for _ in 0..SCAN_MAX {
+            let Some(node) = self.nodes.get(index as usize) else {
+                return Some(earliest_ms);
+            };
+            earliest_ms = earliest_ms.min(node.deadline_ms);
+            index = node.next;
+        }
+        Some(start_ms)
     }
 
     /// The first occupied slot: level, slot and the time when it begins.

@@ -2,6 +2,11 @@
 //!
 //! **Runs on**: shard: a glommio executor pinned to a core. Two tasks: the loop here, which sleeps
 //! only when nothing is to be done, and the log's driver, which waits for the disk.
+//!
+//! **Wake-ups** are most of what a scrape costs, so the loop has few. While scrapes come due every
+//! few milliseconds, everything else waits for the next ones: responses that have arrived are read,
+//! requests sent and the log written in the same turn. The kernel says when bytes arrived, so that
+//! durations are exact all the same.
 
 mod names;
 mod scrapes;
@@ -16,26 +21,33 @@ use crate::fetch::{Fetcher, FetcherLimits};
 use crate::log::driver::{Driver, DriverOptions};
 use crate::log::{prepare, restore, shard_dir};
 use crate::mailbox::{EndpointLink, FromShard, ShardIndex, ToShard};
+use crate::memory;
 use crate::metrics::ShardFigures;
-use futures_util::future::{self, Either};
 use glommio::Task;
-use glommio::timer::Timer;
 use ringscrape_wal::log::{LogOptions, ShardLog};
 use ringscrape_wal::scrape::Scrape;
 use scrapes::Scrapes;
 use sending::Sending;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How often arrived bytes are looked for while responses are awaited, in milliseconds. Each look
-/// costs a wake-up; what arrives in between is taken together.
+/// How often is looked for what must not wait, in milliseconds: more of a response that has begun
+/// to arrive, the end of the process.
 const TICK_MS: u64 = 4;
+/// Responses are looked for after `TICK_MS`, and then, while none has come, after twice as long
+/// each time, up to this, in milliseconds.
+const TICK_MS_MAX: u64 = 32;
+/// What can wait is done with the next scrapes if these are due within this time, in milliseconds:
+/// the longest distance of two places of the grid.
+const JOIN_MS: u64 = 50;
 /// Longest sleep, in milliseconds.
 const SLEEP_MS_MAX: u64 = 1_000;
 /// Messages taken in one turn.
@@ -66,6 +78,14 @@ struct Shard {
     links: Option<Vec<EndpointLink>>,
     /// What targets last had in the log of former runs, by key, until it has been taken over.
     restored: Rc<RefCell<HashMap<u64, Arc<Scrape>>>>,
+    /// Former scrapes are being read back.
+    restoring: Rc<Cell<bool>>,
+    /// Ends the loop's sleep.
+    waker: Waker,
+    /// The pause before responses are looked for again.
+    tick_ms: u64,
+    /// The pause before the executor gets another turn; 0 = it has nothing to do.
+    busy_ms: u64,
     stop_deadline_ms: Option<i64>,
     sweep_at_ms: u64,
     restored_until_ms: u64,
@@ -109,12 +129,15 @@ impl Shard {
         let task = driver.clone();
         let driving = glommio::spawn_local(async move { task.run().await });
         let restored = Rc::new(RefCell::new(HashMap::new()));
-        glommio::spawn_local(restore_former(
-            log.clone(),
-            dir.clone(),
-            first_segment,
-            restored.clone(),
-        ))
+        let restoring = Rc::new(Cell::new(true));
+        let (restore, ended) = (
+            restore_former(log.clone(), dir.clone(), first_segment, restored.clone()),
+            restoring.clone(),
+        );
+        glommio::spawn_local(async move {
+            restore.await;
+            ended.set(false);
+        })
         .detach();
         let run_start = log.borrow().end();
         let shard = options.shard;
@@ -122,6 +145,7 @@ impl Shard {
         Ok(Self {
             scrapes: Scrapes::new(shard, log.clone(), reports.clone()),
             sending,
+            waker: Waker::from(fetcher.waker()),
             fetcher,
             log,
             driver,
@@ -131,6 +155,9 @@ impl Shard {
             messages,
             message: None,
             reports,
+            restoring,
+            tick_ms: TICK_MS,
+            busy_ms: 0,
             stop_deadline_ms: None,
             sweep_at_ms: 0,
             restored_until_ms: clock::monotonic_ms() + RESTORE_AGE_MS_MAX as u64,
@@ -153,10 +180,14 @@ impl Shard {
             if self.stop_deadline_ms.is_none() {
                 self.scrapes.advance(&mut self.fetcher, now);
             }
+            let in_flight = self.fetcher.in_flight();
             let more = self
                 .fetcher
                 .poll(now, &mut self.scrapes)
                 .map_err(|error| format!("epoll failed: {error}"))?;
+            if self.fetcher.in_flight() < in_flight {
+                self.tick_ms = TICK_MS;
+            }
             let send_at_ms = self.sending.poll(&mut self.scrapes.log.borrow_mut());
             self.sweep();
             if let Some(deadline_ms) = self.stop_deadline_ms
@@ -164,10 +195,14 @@ impl Shard {
             {
                 break;
             }
-            self.wait(more, send_at_ms).await;
+            self.wait(more, send_at_ms).await?;
         }
         self.driver.stop();
-        self.driving.await;
+        let mut context = Context::from_waker(Waker::noop());
+        while Pin::new(&mut self.driving).poll(&mut context).is_pending() {
+            glommio::executor().yield_task_queue_now().await;
+            self.sleep(Duration::from_millis(1))?;
+        }
         Ok(())
     }
 
@@ -249,6 +284,13 @@ impl Shard {
             self.sweep_at_ms = now_ms + SWEEP_MS;
             self.scrapes.tables.sweep();
             self.scrapes.names.sweep(now_ms);
+            if self.scrapes.targets.have_shrunk() {
+                // Some milliseconds, after many targets have gone: what they held goes back to the
+                // system.
+                self.scrapes.tables.trim();
+                self.log.borrow_mut().trim();
+                memory::trim();
+            }
         }
         self.scrapes
             .restored
@@ -260,47 +302,79 @@ impl Shard {
     }
 
     /// Sleeps until the next thing is due, a message or an answer comes, or the next tick.
-    async fn wait(&mut self, more: bool, send_at_ms: u64) {
-        let now_ms = clock::monotonic_ms();
-        if more || send_at_ms <= now_ms || self.message.is_some() {
-            // The log's driver gets its turn.
+    async fn wait(&mut self, more: bool, send_at_ms: u64) -> Result<(), String> {
+        let write_at = self.driver.poll(Instant::now());
+        if self.driver.is_busy() || self.restoring.get() {
+            // The other tasks get their turn, and the executor takes what its rings have done. It
+            // never sleeps in its rings, as this task is always ready when it looks: besides being
+            // dear, such a sleep of glommio 0.9 was seen not to end, under load, with a timer set.
             glommio::executor().yield_task_queue_now().await;
-            return;
+            self.busy_ms = (self.busy_ms * 2).clamp(1, TICK_MS);
+        } else {
+            self.busy_ms = 0;
         }
-        let mut until_ms = (now_ms + SLEEP_MS_MAX).min(send_at_ms);
-        if self.fetcher.in_flight() > 0 {
-            until_ms = until_ms.min(now_ms + TICK_MS);
+        let now_us = clock::monotonic_us();
+        let now_ms = now_us / 1_000;
+        if more || send_at_ms <= now_ms || self.message.is_some() {
+            return Ok(());
+        }
+        let write_in = write_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let write_at_ms = write_in.map_or(u64::MAX, |time| {
+            now_ms + time.as_micros().div_ceil(1_000) as u64
+        });
+        let until_ms = self.wake_at_ms(now_ms, send_at_ms.min(write_at_ms));
+        if until_ms > now_ms && !self.poll_sources() {
+            let sleep_us = (until_ms * 1_000).saturating_sub(now_us);
+            self.sleep(Duration::from_micros(sleep_us))?;
+        }
+        Ok(())
+    }
+
+    /// Stops the thread, not only this task; what arrives from targets does not end it.
+    fn sleep(&mut self, time: Duration) -> Result<(), String> {
+        self.fetcher
+            .wait(Some(time), false)
+            .map_err(|error| format!("cannot wait: {error}"))
+    }
+
+    /// Whether there is a message, or an answer that is waited for; what comes later ends the next
+    /// sleep.
+    fn poll_sources(&mut self) -> bool {
+        let mut context = Context::from_waker(&self.waker);
+        if let Poll::Ready(received) = self.messages.poll_recv(&mut context) {
+            // A closed mailbox: the control loop is gone, and with it the process.
+            self.message = Some(received.unwrap_or(ToShard::Stop { deadline_ms: 0 }));
+        }
+        self.sending.poll_answers(&mut context).is_ready() || self.message.is_some()
+    }
+
+    /// When to go on, with something that can wait a little at `soft_ms`.
+    fn wake_at_ms(&mut self, now_ms: u64, soft_ms: u64) -> u64 {
+        let stopping = self.stop_deadline_ms.is_some();
+        let mut until_ms = now_ms + SLEEP_MS_MAX;
+        if let Some(due_ms) = self.scrapes.wheel.next_deadline()
+            && !stopping
+        {
+            until_ms = until_ms.min(due_ms);
+        }
+        let joins = until_ms <= now_ms + JOIN_MS;
+        if !joins || until_ms > soft_ms.saturating_add(JOIN_MS) {
+            until_ms = until_ms.min(soft_ms);
+        }
+        if self.fetcher.in_flight() > 0 && !joins {
+            until_ms = until_ms.min(now_ms + self.tick_ms);
+            self.tick_ms = (self.tick_ms * 2).min(TICK_MS_MAX);
         }
         if self.links.is_some() || self.scrapes.names.has_questions() {
             until_ms = until_ms.min(now_ms + RECOVERY_POLL_MS);
         }
-        if self.stop_deadline_ms.is_some() {
+        if self.busy_ms > 0 {
+            until_ms = until_ms.min(now_ms + self.busy_ms);
+        }
+        if stopping || self.fetcher.incomplete() > 0 {
             until_ms = until_ms.min(now_ms + TICK_MS);
-        } else if let Some(due_ms) = self.scrapes.wheel.next_deadline() {
-            until_ms = until_ms.min(due_ms);
         }
-        if until_ms <= now_ms {
-            glommio::executor().yield_task_queue_now().await;
-            return;
-        }
-        let timer = Timer::new(Duration::from_millis(until_ms - now_ms));
-        let (messages, message, sending) =
-            (&mut self.messages, &mut self.message, &mut self.sending);
-        let woken = future::poll_fn(|context| {
-            let answered = sending.poll_answers(context);
-            match messages.poll_recv(context) {
-                // A closed mailbox: the control loop is gone, and with it the process.
-                Poll::Ready(received) => {
-                    *message = Some(received.unwrap_or(ToShard::Stop { deadline_ms: 0 }));
-                    Poll::Ready(())
-                }
-                Poll::Pending => answered,
-            }
-        });
-        if let Either::Right(_) = future::select(timer, woken).await {
-            // It may have been ready at once: the log's driver gets its turn all the same.
-            glommio::executor().yield_task_queue_now().await;
-        }
+        until_ms
     }
 
     fn figures(&self) -> ShardFigures {
@@ -314,11 +388,23 @@ impl Shard {
 
     fn memory(&self) -> BTreeMap<&'static str, u64> {
         let tables = self.scrapes.tables.memory_use();
+        let fetcher = self.fetcher.memory_use();
+        let log = self.log.borrow();
         BTreeMap::from([
             ("text", tables.text_bytes as u64),
+            ("line_hashes", tables.hashed_bytes as u64),
             ("derived", tables.derived_bytes as u64),
             ("layouts", tables.layout_bytes as u64),
-            ("wal_tail", self.log.borrow().stats().tail_bytes),
+            ("targets", self.scrapes.targets.memory_bytes() as u64),
+            ("connections", fetcher.connections_bytes as u64),
+            ("bodies", fetcher.bodies_bytes as u64),
+            (
+                "pooled",
+                (tables.scratch_bytes + fetcher.pooled_bytes + log.pool().bytes()) as u64,
+            ),
+            ("wal_tail", log.stats().tail_bytes),
+            ("wal_pending", log.pending_bytes()),
+            ("keyframes", log.keyframe_bytes() as u64),
         ])
     }
 }

@@ -45,9 +45,10 @@ impl Scrapes {
         reports: mpsc::Sender<(ShardIndex, FromShard)>,
     ) -> Self {
         let now = now();
+        let tables = Tables::with_pool(log.borrow().pool().clone());
         Self {
             targets: Targets::default(),
-            tables: Tables::new(),
+            tables,
             wheel: Wheel::new(now.monotonic_ns / 1_000_000),
             log,
             figures: ShardFigures::default(),
@@ -109,10 +110,14 @@ impl Scrapes {
     /// Sets the target's timer to a time of the wall clock.
     fn set_timer(&mut self, index: usize, at_ms: i64) {
         // The wheel runs on the monotonic clock: a step of the wall clock must not stop it.
-        let ahead_ms = (at_ms - self.now.unix_ns.div_euclid(1_000_000))
+        // In ns, and rounded up: so that all targets of one place of the grid come due in the same
+        // millisecond, at one wake-up, and none too early.
+        let ahead_ns = at_ms
+            .saturating_mul(1_000_000)
+            .saturating_sub(self.now.unix_ns)
             .max(0)
             .unsigned_abs();
-        let deadline_ms = self.now.monotonic_ns / 1_000_000 + ahead_ms;
+        let deadline_ms = (self.now.monotonic_ns + ahead_ns).div_ceil(1_000_000);
         let slot = &mut self.targets.slab[index];
         if let Some(timer) = slot.timer.take() {
             self.wheel.cancel(timer);
@@ -341,7 +346,9 @@ impl Scrapes {
             stale: outcome.stale,
             sides: outcome.sides,
         };
-        self.log.borrow_mut().append(Arc::new(scrape), now_ms);
+        let mut log = self.log.borrow_mut();
+        let scrape = log.pool().share(scrape);
+        log.append(scrape, now_ms);
     }
 }
 

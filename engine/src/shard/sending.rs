@@ -193,12 +193,13 @@ impl Sending {
         wake_at_ms
     }
 
-    /// Ready when an answer has arrived; it is taken in by the next `poll`.
+    /// Ready when an answer has arrived without which nothing more can be sent; it is taken in by
+    /// the next `poll`, as are all others.
     pub(crate) fn poll_answers(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let mut ready = Poll::Pending;
         let now = now();
         for sender in &mut self.queues {
-            if sender.poll_answers(context, now) {
+            if !sender.at_end && sender.poll_answers(context, now) {
                 ready = Poll::Ready(());
             }
         }

@@ -12,6 +12,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+/// Targets whose memory is not worth the work of giving it back.
+const SHRUNK_MIN: usize = 100;
+
 /// One target of the shard.
 pub(super) struct Slot {
     pub(super) target: Arc<Target>,
@@ -62,6 +65,8 @@ pub(super) struct Targets {
     pub(super) slab: slab::Slab<Slot>,
     by_key: HashMap<u64, usize>,
     settings: Vec<Arc<RequestSettings>>,
+    /// Targets that went since this was last asked.
+    removed: usize,
 }
 
 impl Targets {
@@ -131,7 +136,19 @@ impl Targets {
     /// Forgets a target for good.
     pub(super) fn remove(&mut self, index: usize) {
         let slot = self.slab.remove(index);
+        self.removed += 1;
         self.by_key.remove(&slot.target.key.0);
+    }
+
+    /// Whether so many targets went since the last yes that their memory is worth collecting.
+    pub(super) fn have_shrunk(&mut self) -> bool {
+        let shrunk = self.removed > SHRUNK_MIN && self.removed > self.slab.len() / 8;
+        if shrunk {
+            self.removed = 0;
+            self.slab.shrink_to_fit();
+            self.by_key.shrink_to_fit();
+        }
+        shrunk
     }
 
     /// State of all targets, for the API.
@@ -148,6 +165,12 @@ impl Targets {
             last_duration_s: slot.last_duration_s,
         };
         active.map(status).collect()
+    }
+
+    /// What the slab and its index take, in bytes.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let of_one = size_of::<Slot>() + size_of::<FetchRequest>() + size_of::<wal::Target>();
+        self.slab.capacity() * of_one + self.by_key.capacity() * size_of::<(u64, usize)>()
     }
 
     /// The request of a target. What the requests of a job share is kept once.

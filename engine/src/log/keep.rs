@@ -1,0 +1,118 @@
+//! Acknowledged positions and caps -> segments deleted, cursors saved: the driver's housekeeping.
+
+use super::SyncPolicy;
+use super::driver::Shared;
+use super::files::{self, Failed};
+use ringscrape_wal::format::CURSOR_FILE;
+use ringscrape_wal::recovery;
+use ringscrape_wal::segments::{Deletion, DeletionCause};
+use ringscrape_wal::storage::FsStorage;
+use std::rc::Rc;
+use tracing::{error, warn};
+
+impl Shared {
+    /// Deletes what nobody needs or what the caps say, then saves the cursors.
+    pub(super) async fn housekeep(&self) {
+        let now_ms = (self.options.now_ms)();
+        let deletions = {
+            let mut log = self.log.borrow_mut();
+            if !log.adopted() {
+                return;
+            }
+            log.cursors_mut()
+                .expire(now_ms, self.options.cursor_keep_ms);
+            let end = log.end();
+            let mut deletions = match log.cursors().low_water(end) {
+                Some(low_water) => log.release(low_water),
+                None => Vec::new(),
+            };
+            deletions.extend(log.retention(now_ms));
+            deletions
+        };
+        for deletion in &deletions {
+            self.delete(deletion).await;
+        }
+        if !deletions.is_empty()
+            && self.options.sync != SyncPolicy::Never
+            && let Err(failed) = files::sync_dir(self.dir()).await
+        {
+            warn!(dir = %self.dir().display(), error = %failed.error, "cannot sync the log's directory");
+        }
+        self.save_cursors().await;
+    }
+
+    async fn delete(&self, deletion: &Deletion) {
+        if deletion.cause != DeletionCause::Acknowledged {
+            self.count_lost(deletion).await;
+        }
+        let path = self.segment_path(deletion.segment);
+        if let Err(error) = files::remove(&path).await {
+            // The next start finds it and deletes it again.
+            warn!(path = %path.display(), %error, "cannot delete a segment of the log");
+        }
+    }
+
+    async fn count_lost(&self, deletion: &Deletion) {
+        let Some((from, to)) = deletion.lost else {
+            return;
+        };
+        let (dir, segment) = (self.options.dir.clone(), deletion.segment);
+        let counted = glommio::executor()
+            .spawn_blocking(move || recovery::samples_between(&FsStorage, &dir, segment, from, to))
+            .await;
+        // One that cannot be read is counted as lost whole.
+        let samples = counted.unwrap_or(deletion.samples);
+        self.log.borrow_mut().count_lost(deletion.cause, samples);
+        warn!(
+            segment,
+            samples,
+            cause = ?deletion.cause,
+            "a cap deleted samples that an endpoint had not acknowledged"
+        );
+    }
+
+    pub(super) async fn save_cursors(&self) {
+        let slot = {
+            let log = self.log.borrow();
+            if !log.adopted() || !log.cursors().dirty() {
+                return;
+            }
+            log.cursors().encode()
+        };
+        let Some(slot) = slot else {
+            error!(dir = %self.dir().display(), "too many endpoints for the cursor file: not saved");
+            return;
+        };
+        let path = self.dir().join(CURSOR_FILE);
+        let saved = async {
+            let open = self.cursor_file.borrow().clone();
+            let file = match open {
+                Some(file) => file,
+                None => {
+                    let file = Rc::new(files::open_or_create(&path).await?);
+                    self.cursor_file.replace(Some(file.clone()));
+                    file
+                }
+            };
+            files::write_all(&file, slot.offset, slot.bytes.clone()).await?;
+            if self.options.sync != SyncPolicy::Never {
+                files::sync(&file).await?;
+            }
+            Ok::<(), Failed>(())
+        };
+        match saved.await {
+            Ok(()) => self.log.borrow_mut().cursors_mut().saved(&slot),
+            Err(failed) => {
+                self.cursor_file.replace(None);
+                warn!(path = %path.display(), error = %failed.error, "cannot save the cursors");
+            }
+        }
+    }
+
+    pub(super) async fn close_cursor_file(&self) {
+        let file = self.cursor_file.take();
+        if let Some(file) = file.and_then(|file| Rc::try_unwrap(file).ok()) {
+            let _ = file.close().await;
+        }
+    }
+}
