@@ -207,19 +207,31 @@ impl Recorder {
 
 impl State {
     fn record(&mut self, request: &Request) {
+        // Remote write 1.0, or the same compressed as VictoriaMetrics takes it.
+        let is_zstd = request.header("content-encoding") == Some("zstd");
+        let (encoding, version) = if is_zstd {
+            ("zstd", ("x-victoriametrics-remote-write-version", "1"))
+        } else {
+            ("snappy", ("x-prometheus-remote-write-version", "0.1.0"))
+        };
         let expected = [
-            ("content-encoding", "snappy"),
+            ("content-encoding", encoding),
             ("content-type", "application/x-protobuf"),
-            ("x-prometheus-remote-write-version", "0.1.0"),
+            version,
         ];
         for (name, value) in expected {
             if request.header(name) != Some(value) {
                 self.violate(format!("header {name}: {:?}", request.header(name)));
             }
         }
-        let decoded = snap::raw::Decoder::new()
-            .decompress_vec(&request.body)
-            .map_err(|error| format!("not snappy: {error}"))
+        let plain = if is_zstd {
+            zstd::stream::decode_all(&request.body[..]).map_err(|error| error.to_string())
+        } else {
+            let plain = snap::raw::Decoder::new().decompress_vec(&request.body);
+            plain.map_err(|error| error.to_string())
+        };
+        let decoded = plain
+            .map_err(|error| format!("not {encoding}: {error}"))
             .and_then(|bytes| write_request::decode(&bytes));
         match decoded {
             Ok(all) => {

@@ -6,7 +6,10 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use ringscrape_load::{CompareArgs, DemoArgs, FleetArgs, SinkArgs, compare, demo, fleet, sink};
+use ringscrape_load::{
+    BreakdownArgs, CompareArgs, DemoArgs, FleetArgs, ProfileArgs, SaturateArgs, SinkArgs, compare,
+    demo, fleet, portrait, sink,
+};
 
 #[derive(Parser)]
 struct Cli {
@@ -27,6 +30,9 @@ enum Load {
     Fleet(FleetArgs),
     Sink(SinkArgs),
     Compare(CompareArgs),
+    Saturate(SaturateArgs),
+    Breakdown(BreakdownArgs),
+    Profile(ProfileArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +41,9 @@ fn main() -> ExitCode {
             Load::Fleet(args) => fleet::run(args),
             Load::Sink(args) => sink::run(args),
             Load::Compare(args) => compare::run(args),
+            Load::Saturate(args) => compare::saturate::run(args),
+            Load::Breakdown(args) => compare::breakdown::run(args),
+            Load::Profile(args) => portrait::run(args),
         },
         Command::Demo(args) => demo::run(args),
     };

@@ -27,10 +27,14 @@ pub mod sink;
 // The runs that use both.
 pub mod compare;
 pub mod demo;
+pub mod portrait;
 
 pub use compare::CompareArgs;
+pub use compare::breakdown::BreakdownArgs;
+pub use compare::saturate::SaturateArgs;
 pub use demo::DemoArgs;
 pub use error::Error;
 pub use fleet::FleetArgs;
+pub use portrait::ProfileArgs;
 pub use profile::Profile;
 pub use sink::SinkArgs;

@@ -31,6 +31,13 @@ pub(crate) struct Usage {
     pub(crate) write_bytes: u64,
 }
 
+impl Usage {
+    /// In user mode and in the kernel.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        self.user_seconds + self.system_seconds
+    }
+}
+
 impl Process {
     /// Starts `program`; its output goes to the file `log`.
     ///
@@ -42,16 +49,35 @@ impl Process {
         arguments: &[String],
         log: PathBuf,
     ) -> Result<Process, Error> {
+        Process::start_on(name, program, arguments, log, None)
+    }
+
+    /// The same on one core only, if `core` names one.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub(crate) fn start_on(
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        log: PathBuf,
+        core: Option<usize>,
+    ) -> Result<Process, Error> {
         let file =
             fs::File::create(&log).map_err(Error::io(format!("create {}", log.display())))?;
         let copy = file
             .try_clone()
             .map_err(Error::io(format!("share {}", log.display())))?;
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(file)
-            .stderr(copy)
+            .stderr(copy);
+        if let Some(core) = core {
+            sys::pin_child(&mut command, core);
+        }
+        let child = command
             .spawn()
             .map_err(Error::io(format!("start {} ({name})", program.display())))?;
         Ok(Process {
@@ -59,6 +85,11 @@ impl Process {
             child,
             log,
         })
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Fails if the process has ended, with the end of what it printed.
@@ -88,10 +119,7 @@ impl Process {
 
     /// What it has used so far; zeros once it has ended.
     pub(crate) fn usage(&self) -> Usage {
-        let read = |file: &str| {
-            fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
-        };
-        usage(&read("stat"), &read("status"), &read("io"))
+        usage_of(&self.child.id().to_string())
     }
 
     /// Asks it to end with SIGTERM, kills it after `patience`, and says whether it ended cleanly.
@@ -129,6 +157,12 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
+}
+
+/// What the process with this id (or `self`) has used so far; zeros if it is not there.
+pub(crate) fn usage_of(id: &str) -> Usage {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
+    usage(&read("stat"), &read("status"), &read("io"))
 }
 
 /// Reads the three files of `/proc/PID`. Source: proc_pid_stat(5), proc_pid_status(5),

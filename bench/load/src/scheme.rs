@@ -118,12 +118,16 @@ pub enum Shape {
     Machine,
     /// States of objects (`kube_`): mostly 0 and 1; one series in 200 changes.
     Object,
+    /// Measurements (`app_`): 19 series in 20 change, with all the digits of a double.
+    Busy,
 }
 
 /// The shape that a metric name has.
 pub fn shape(name: &[u8]) -> Shape {
     if name.starts_with(b"kube_") {
         Shape::Object
+    } else if name.starts_with(b"app_") {
+        Shape::Busy
     } else if name.ends_with(b"_bucket") || name.ends_with(b"_count") {
         Shape::Count
     } else {
@@ -142,7 +146,7 @@ pub enum Law {
         base: u64,
         /// Distance of neighbouring numerators, at least 1.
         step: u64,
-        /// 1, 1e3 or 1e9.
+        /// 1 or a power of ten; for `Busy` one that leaves decimals without end.
         divisor: f64,
     },
 }
@@ -168,9 +172,12 @@ pub fn law(shape: Shape, identity: u64) -> Law {
     let changing = match shape {
         Shape::Count | Shape::Machine => lot < 0x8000,
         Shape::Object => lot < 0x10000 / 200,
+        Shape::Busy => lot < 0x10000 / 20 * 19,
     };
     if changing {
         let (magnitude, divisor) = match (shape, class) {
+            (Shape::Busy, 0..=127) => (6 + class % 8, 7e3),
+            (Shape::Busy, _) => (6 + class % 8, 1.3e7),
             (Shape::Count, _) | (_, 0..=127) => (3 + class % 8, 1.0),
             (_, 128..=207) => (5 + class % 6, 1e3),
             _ => (7 + class % 9, 1e9),
@@ -189,6 +196,7 @@ pub fn law(shape: Shape, identity: u64) -> Law {
         (Shape::Object, 128..=199) => 1.0,
         (Shape::Object, _) => (1_600_000_000 + size % 100_000_000) as f64,
         (Shape::Count, _) => (size % 1_000_000) as f64,
+        (Shape::Busy, _) => (size % 1_000) as f64,
         (Shape::Machine, 0..=63) => 0.0,
         (Shape::Machine, 64..=95) => 1.0,
         (Shape::Machine, 96..=159) => (size % 4096) as f64,
@@ -253,7 +261,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const SHAPES: [Shape; 3] = [Shape::Count, Shape::Machine, Shape::Object];
+    const SHAPES: [Shape; 4] = [Shape::Count, Shape::Machine, Shape::Object, Shape::Busy];
 
     proptest! {
         #[test]
@@ -291,11 +299,13 @@ mod tests {
 
         #[test]
         fn last_place_is_inexact_not_wrong(bits in any::<u64>(), place in 0..CYCLE_MAX) {
-            let law = law(Shape::Machine, bits);
-            let value = law.at(place);
-            prop_assume!(value.is_finite() && value > 0.0);
-            let off = f64::from_bits(value.to_bits() + 1);
-            prop_assert!(matches!(law.check(off), Check::Inexact(_)), "{law:?} {value} {off}");
+            for shape in [Shape::Machine, Shape::Busy] {
+                let law = law(shape, bits);
+                let value = law.at(place);
+                prop_assume!(value.is_finite() && value > 0.0);
+                let off = f64::from_bits(value.to_bits() + 1);
+                prop_assert!(matches!(law.check(off), Check::Inexact(_)), "{law:?} {value} {off}");
+            }
         }
 
         #[test]
@@ -334,6 +344,7 @@ mod tests {
         };
         assert!((share(Shape::Machine) - 50.0).abs() < 1.0);
         assert!((share(Shape::Object) - 0.5).abs() < 0.1);
+        assert!((share(Shape::Busy) - 95.0).abs() < 0.5);
     }
 
     #[test]

@@ -188,6 +188,31 @@ pub(crate) fn signalled() -> bool {
     SIGNALLED.load(Ordering::Relaxed)
 }
 
+/// Keeps the calling thread, and threads and processes that it starts from now on, on one core.
+pub(crate) fn pin_thread(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: all-zero is an empty set; `core` is inside of it.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(core, &mut set);
+        set
+    };
+    // SAFETY: the pointer and the size describe `set`.
+    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Makes a command start its program on one core.
+pub(crate) fn pin_child(command: &mut std::process::Command, core: usize) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: between fork and exec the closure makes one system call and allocates nothing.
+    unsafe { command.pre_exec(move || pin_thread(core)) };
+}
+
 /// Sends `signal` to a process that this one has started.
 pub(crate) fn send_signal(pid: u32, signal: i32) {
     // SAFETY: no pointers; a process that is gone yields an error that does not matter.

@@ -12,7 +12,7 @@ use ringscrape_load::Profile;
 use ringscrape_load::demo::{self, DemoArgs};
 use ringscrape_load::fleet::{Fleet, FleetArgs};
 use ringscrape_load::scheme::STALE_NAN;
-use ringscrape_load::sink::{Sink, SinkArgs};
+use ringscrape_load::sink::{Protocol, Sink, SinkArgs};
 
 const INTERVAL_MS: i64 = 10_000;
 const START_MS: i64 = 1_700_000_000_000;
@@ -110,17 +110,20 @@ fn scrape(target: &Target, headers: &str) -> Option<Vec<(Labels, f64)>> {
 
 fn field(out: &mut Vec<u8>, number: u8, bytes: &[u8]) {
     out.push(number << 3 | 2);
-    let mut length = bytes.len();
-    while length >= 0x80 {
-        out.push(length as u8 | 0x80);
-        length >>= 7;
-    }
-    out.push(length as u8);
+    varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-/// Posts samples of one time as one remote write request and gives the status.
-fn write(address: SocketAddr, samples: &[(Labels, f64)], ms: i64) -> u16 {
+fn varint(out: &mut Vec<u8>, mut left: u64) {
+    while left >= 0x80 {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+}
+
+/// Samples of one time as one remote write 1.0 request.
+fn message(samples: &[(Labels, f64)], ms: i64) -> Vec<u8> {
     let mut request = Vec::new();
     for (labels, value) in samples {
         let mut series = Vec::new();
@@ -130,33 +133,71 @@ fn write(address: SocketAddr, samples: &[(Labels, f64)], ms: i64) -> u16 {
             field(&mut label, 2, value.as_bytes());
             field(&mut series, 1, &label);
         }
-        let mut sample = vec![9];
-        sample.extend_from_slice(&value.to_bits().to_le_bytes());
-        sample.push(16);
-        let mut left = ms as u64;
-        while left >= 0x80 {
-            sample.push(left as u8 | 0x80);
-            left >>= 7;
-        }
-        sample.push(left as u8);
-        field(&mut series, 2, &sample);
+        field(&mut series, 2, &sample(*value, ms));
         field(&mut request, 1, &series);
     }
-    post(
-        address,
-        &snap::raw::Encoder::new().compress_vec(&request).unwrap(),
-    )
+    request
+}
+
+/// The same as a 2.0 request.
+fn message_v2(samples: &[(Labels, f64)], ms: i64) -> Vec<u8> {
+    let mut symbols = vec![String::new()];
+    let mut all = Vec::new();
+    for (labels, value) in samples {
+        let mut references = Vec::new();
+        for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+            let known = symbols.iter().position(|symbol| symbol == text);
+            let index = known.unwrap_or_else(|| {
+                symbols.push(text.clone());
+                symbols.len() - 1
+            });
+            varint(&mut references, index as u64);
+        }
+        let mut series = Vec::new();
+        field(&mut series, 1, &references);
+        field(&mut series, 2, &sample(*value, ms));
+        all.push(series);
+    }
+    let mut request = Vec::new();
+    for symbol in symbols {
+        field(&mut request, 4, symbol.as_bytes());
+    }
+    for series in all {
+        field(&mut request, 5, &series);
+    }
+    request
+}
+
+fn sample(value: f64, ms: i64) -> Vec<u8> {
+    let mut sample = vec![9];
+    sample.extend_from_slice(&value.to_bits().to_le_bytes());
+    sample.push(16);
+    varint(&mut sample, ms as u64);
+    sample
+}
+
+fn snappy(message: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(message).unwrap()
+}
+
+fn write(address: SocketAddr, samples: &[(Labels, f64)], ms: i64) -> u16 {
+    post(address, &snappy(&message(samples, ms)))
 }
 
 fn post(address: SocketAddr, body: &[u8]) -> u16 {
+    post_as(address, "Content-Encoding: snappy\r\n", body).0
+}
+
+/// Posts a body and gives the status and the headers of the answer.
+fn post_as(address: SocketAddr, headers: &str, body: &[u8]) -> (u16, String) {
     let mut request = format!(
-        "POST /api/v1/write HTTP/1.1\r\nConnection: close\r\nContent-Encoding: snappy\r\n\
-         Content-Length: {}\r\n\r\n",
+        "POST /api/v1/write HTTP/1.1\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
     )
     .into_bytes();
     request.extend_from_slice(body);
-    http(address, &request).0
+    let (status, headers, _) = http(address, &request);
+    (status, headers)
 }
 
 /// The scraper: keeps what it scraped last to write markers, as Prometheus does.
@@ -323,6 +364,63 @@ fn a_lost_scrape_is_found() {
         (4, 4)
     );
     assert_eq!(got.lost_scrapes[0].instance, targets[2].instance);
+}
+
+const ZSTD: &str = "Content-Type: application/x-protobuf\r\nContent-Encoding: zstd\r\n\
+    X-VictoriaMetrics-Remote-Write-Version: 1\r\n";
+const V2: &str = "Content-Type: application/x-protobuf;proto=io.prometheus.write.v2.Request\r\n\
+    Content-Encoding: snappy\r\nX-Prometheus-Remote-Write-Version: 2.0.0\r\n";
+
+#[test]
+fn a_series_goes_on_from_one_protocol_to_the_next() {
+    for first in 0..3 {
+        let fleet = Fleet::start(&fleet_args()).unwrap();
+        let sink = Sink::start(&sink_args()).unwrap();
+        let targets = targets(&fleet);
+        for slot in 0..9i64 {
+            for target in &targets {
+                let samples = scrape(target, "").unwrap();
+                let ms = START_MS + slot * INTERVAL_MS;
+                let (v1, v2) = (message(&samples, ms), message_v2(&samples, ms));
+                let (headers, body) = match (slot + first) % 3 {
+                    0 => ("", snappy(&v1)),
+                    1 => (ZSTD, zstd::bulk::compress(&v1, 1).unwrap()),
+                    _ => (V2, snappy(&v2)),
+                };
+                let (status, answer) = post_as(sink.address(), headers, &body);
+                assert_eq!(status, 204);
+                let written = format!(
+                    "X-Prometheus-Remote-Write-Samples-Written: {}",
+                    samples.len()
+                );
+                assert_eq!(answer.contains(&written), headers == V2, "{answer}");
+            }
+        }
+        let got = sink.stop().unwrap();
+        assert!(got.verified, "{} {:?}", got.reason, got.defects);
+        let names: Vec<_> = got.protocols.iter().map(|it| &*it.protocol).collect();
+        assert_eq!(names, ["snappy 1.0", "zstd 1.0", "snappy 2.0"]);
+        assert!(got.protocols.iter().all(|it| it.samples == got.samples / 3));
+    }
+}
+
+#[test]
+fn protocols_that_are_not_taken_are_answered_with_415() {
+    let sink = Sink::start(&SinkArgs {
+        accept: vec![Protocol::Snappy1],
+        ..sink_args()
+    })
+    .unwrap();
+    for headers in [
+        ZSTD,
+        V2,
+        "Content-Type: text/plain\r\n",
+        "Content-Encoding: gzip\r\n",
+    ] {
+        assert_eq!(post_as(sink.address(), headers, b"").0, 415, "{headers}");
+    }
+    let got = sink.stop().unwrap();
+    assert_eq!((got.requests, got.findings.bad_requests), (0, 0));
 }
 
 #[test]

@@ -1,50 +1,142 @@
-//! A scrape -> time to write it as a remote write 1.0 request and to compress that, beside what the
-//! memory alone costs: a copy of the request.
+//! Scrapes -> time to make them a compressed remote write 1.0 request, by construction and by
+//! searching, beside what the memory alone costs: a copy of the request.
+//!
+//! The sizes are printed once, in bytes a sample.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringscrape_engine::remote_write::construct::Template;
+use ringscrape_engine::remote_write::edits::{Edits, EditsBuilder};
 use ringscrape_engine::remote_write::encode::{Options, TargetLabels, encode, positions};
+use ringscrape_engine::remote_write::request::{Compression, Compressor, OpenRequest};
 use ringscrape_micro::{Logged, kube_like, node_like};
+use ringscrape_wal::scrape::Scrape;
 
 const SAMPLES: usize = 1_000;
+/// Scrapes in a request, each of a target of its own.
+const SCRAPES: u32 = 10;
+
+/// Scrapes of targets of one program, as a request gathers them.
+struct Batch {
+    scrapes: Vec<(Arc<Scrape>, TargetLabels)>,
+    edits: Vec<(u64, Arc<Edits>)>,
+    samples: u32,
+}
+
+impl Batch {
+    fn new(body: &str) -> Self {
+        let logged = Logged::new(body);
+        let first = logged.scrape(body, 1_700_000_000_000);
+        let scrapes: Vec<_> = (0..SCRAPES)
+            .map(|number| {
+                let scrape = logged.of_another(&first, number);
+                let labels = TargetLabels::new(&scrape.target);
+                (scrape, labels)
+            })
+            .collect();
+        let mut builder = EditsBuilder::default();
+        let runs = first.layout.runs.iter();
+        let edits = runs.map(|run| {
+            let edits = Edits::new(&run.block, &mut builder).expect("BUG: an odd block");
+            (run.block.id, Arc::new(edits))
+        });
+        Self {
+            edits: edits.collect(),
+            samples: SCRAPES * positions(&first),
+            scrapes,
+        }
+    }
+
+    fn plain(&self, request: &mut Vec<u8>) {
+        request.clear();
+        for (scrape, labels) in &self.scrapes {
+            let options = Options::default();
+            encode(
+                request,
+                scrape,
+                labels,
+                0..positions(scrape),
+                options,
+                |_| None,
+            );
+        }
+    }
+
+    fn construct(&self, request: &mut OpenRequest, kept: bool) {
+        for (scrape, labels) in &self.scrapes {
+            let mut template = Template::default();
+            let options = Options::default();
+            request.encode(scrape, labels, 0..positions(scrape), options, |block| {
+                if kept {
+                    let found = self.edits.iter().find(|(id, _)| *id == block.id);
+                    template.edits = found.map(|(_, edits)| edits.clone());
+                }
+                template.clone()
+            });
+        }
+    }
+}
 
 fn encode_benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("encode");
+    let mut compressor = Compressor::new();
     for (name, body) in [
         ("node", node_like(SAMPLES, 1)),
         ("kube", kube_like(SAMPLES, 1)),
     ] {
-        let logged = Logged::new(&body);
-        let scrape = logged.scrape(&body, 1_700_000_000_000);
-        let target = TargetLabels::new(logged.target());
-        let range = 0..positions(&scrape);
-        group.throughput(Throughput::Elements(u64::from(range.end)));
-        let mut request = Vec::new();
+        let batch = Batch::new(&body);
+        group.throughput(Throughput::Elements(u64::from(batch.samples)));
+        let mut plain = Vec::new();
         group.bench_function(format!("{name}/write"), |bench| {
-            bench.iter(|| {
-                request.clear();
-                let options = Options::default();
-                let counts = encode(
-                    &mut request,
-                    black_box(&scrape),
-                    &target,
-                    range.clone(),
-                    options,
-                    |_| None,
-                );
-                assert_eq!(counts.samples, range.end);
+            bench.iter(|| batch.plain(black_box(&mut plain)));
+        });
+        batch.plain(&mut plain);
+        let size = |form: &str, len: usize| {
+            let each = len as f64 / f64::from(batch.samples);
+            eprintln!("encode/{name}/{form}: {each:.2} bytes a sample");
+        };
+        size("write", plain.len());
+        for compression in [Compression::Snappy, Compression::Zstd] {
+            let form = compression.name();
+            let mut request = OpenRequest::new(compression);
+            group.bench_function(format!("{name}/construct only {form}"), |bench| {
+                bench.iter(|| {
+                    batch.construct(&mut request, true);
+                    request.clear();
+                });
             });
+            for (kept, label) in [(true, "construct"), (false, "construct unkept")] {
+                let label = format!("{label} {form}");
+                group.bench_function(format!("{name}/{label}"), |bench| {
+                    bench.iter(|| {
+                        batch.construct(&mut request, kept);
+                        request.finish(&mut compressor)
+                    });
+                });
+                batch.construct(&mut request, kept);
+                size(&label, request.finish(&mut compressor).len());
+            }
+        }
+        group.bench_function(format!("{name}/search snappy"), |bench| {
+            bench.iter(|| compressor.compress(black_box(&plain), Compression::Snappy));
         });
-        let mut compressed = vec![0; snap::raw::max_compress_len(request.len())];
-        let mut encoder = snap::raw::Encoder::new();
-        group.bench_function(format!("{name}/snappy"), |bench| {
-            bench.iter(|| encoder.compress(black_box(&request), &mut compressed));
-        });
-        let mut copy = vec![0; request.len()];
+        let len = compressor.compress(&plain, Compression::Snappy).len();
+        size("search snappy", len);
+        for level in [-1, 1] {
+            let mut context = zstd::bulk::Compressor::new(level).expect("BUG: a level of zstd");
+            let label = format!("search zstd {level}");
+            group.bench_function(format!("{name}/{label}"), |bench| {
+                bench.iter(|| context.compress(black_box(&plain)));
+            });
+            let len = context.compress(&plain).map_or(0, |body| body.len());
+            size(&label, len);
+        }
+        let mut copy = vec![0; plain.len()];
         group.bench_function(format!("{name}/copy"), |bench| {
             bench.iter(|| {
-                copy.copy_from_slice(black_box(&request));
+                copy.copy_from_slice(black_box(&plain));
                 black_box(copy[0])
             });
         });

@@ -1,6 +1,8 @@
 //! Bodies of a known target -> time per scrape: all lines known (`steady`), a twentieth of them new
-//! each time (`churn_5_percent`), none known (`first`); beside the least that a match must do
-//! (`floor`): compare the text and read the numbers.
+//! each time (`churn_5_percent`), none known (`first`), none known of this target but all of
+//! another one (`first_replica`); many targets in turn, so that nothing of them is in the caches,
+//! each like the others (`cold_like`) or with text of its own (`cold_unlike`); beside the least
+//! that a match must do (`floor`): compare the text and read the numbers.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -15,6 +17,10 @@ use ringscrape_micro::{kube_like, node_like};
 use ringscrape_wal::definition::{Target, next_id};
 
 const SAMPLES: usize = 1_000;
+const LIKE_TARGETS: usize = 1_000;
+const UNLIKE_TARGETS: usize = 200;
+/// Rounds until text that is not shared has been given up.
+const WARM_ROUNDS: usize = 12;
 
 /// The prefixes of a body, one after the other, and where each ends.
 fn prefixes(body: &[u8]) -> (Vec<u8>, Vec<usize>) {
@@ -54,15 +60,9 @@ struct Scraper {
 
 impl Scraper {
     fn new() -> Self {
-        let labels = [("instance", "node-0042.example:9100"), ("job", "node")];
-        let target = Target {
-            id: next_id(),
-            key: 1,
-            labels: Box::new(labels.map(|(name, value)| (name.into(), value.into()))),
-        };
         Self {
             tables: Tables::new(),
-            state: TargetState::new(Arc::new(target), Arc::new(rules())),
+            state: state(),
             scrapes: 0,
         }
     }
@@ -85,6 +85,17 @@ impl Scraper {
         black_box(&outcome.values);
         outcome.stats.matched
     }
+}
+
+/// A target that was never scraped.
+fn state() -> TargetState {
+    let labels = [("instance", "node-0042.example:9100"), ("job", "node")];
+    let target = Target {
+        id: next_id(),
+        key: 1,
+        labels: Box::new(labels.map(|(name, value)| (name.into(), value.into()))),
+    };
+    TargetState::new(Arc::new(target), Arc::new(rules()))
 }
 
 fn rules() -> ScrapeRules {
@@ -150,6 +161,40 @@ fn match_benches(criterion: &mut Criterion) {
         group.bench_function(format!("{name}/first"), |bench| {
             bench.iter(|| Scraper::new().scrape(black_box(&one)));
         });
+        group.bench_function(format!("{name}/first_replica"), |bench| {
+            let mut scraper = Scraper::new();
+            scraper.scrape(&one);
+            bench.iter(|| {
+                scraper.state = state();
+                scraper.scrape(black_box(&one))
+            });
+        });
+        let own = |number: usize, body: &str| body.replace("=\"", &format!("=\"{number}-"));
+        for (kind, count) in [("like", LIKE_TARGETS), ("unlike", UNLIKE_TARGETS)] {
+            let mut scraper = Scraper::new();
+            let bodies: Vec<_> = match kind {
+                "like" => vec![one.clone(); 8],
+                _ => (0..count).map(|number| own(number, &one)).collect(),
+            };
+            let mut states: Vec<_> = (0..count).map(|_| state()).collect();
+            let mut next = 0;
+            let mut scrape = |sweep: bool| {
+                std::mem::swap(&mut scraper.state, &mut states[next]);
+                let matched = scraper.scrape(&bodies[next % bodies.len()]);
+                std::mem::swap(&mut scraper.state, &mut states[next]);
+                next = (next + 1) % count;
+                if sweep && next == 0 {
+                    scraper.tables.sweep();
+                }
+                matched
+            };
+            (0..WARM_ROUNDS * count).for_each(|_| {
+                scrape(true);
+            });
+            group.bench_function(format!("{name}/cold_{kind}"), |bench| {
+                bench.iter(|| scrape(false));
+            });
+        }
         group.bench_function(format!("{name}/floor"), |bench| {
             bench.iter(|| walk(&text, &ends, black_box(two.as_bytes())).expect("BUG: other text"));
         });

@@ -75,7 +75,7 @@ impl Logged {
             route: self.route.clone(),
             timestamp_ms,
             layout: self.layout.clone(),
-            values: values.into(),
+            values,
             stale: Box::new([]),
             sides: None,
         })
@@ -91,6 +91,22 @@ impl Logged {
             }
         }
         Arc::new(later)
+    }
+
+    /// The scrape of another target of the same program.
+    pub fn of_another(&self, scrape: &Scrape, number: u32) -> Arc<Scrape> {
+        let mut other = Scrape::clone(&self.later(scrape, number + 1));
+        other.timestamp_ms = scrape.timestamp_ms + i64::from(number * 37);
+        let instance = format!("node-{number:04}.example:9100");
+        let own = TARGET_LABELS.map(|(name, value)| (name.into(), value.into()));
+        let mut labels: Box<[(Box<str>, Box<str>)]> = Box::new(own);
+        labels[0].1 = instance.into();
+        other.target = Arc::new(Target {
+            id: next_id(),
+            key: u64::from(number) + 2,
+            labels,
+        });
+        Arc::new(other)
     }
 
     /// The target.

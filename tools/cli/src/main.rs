@@ -31,6 +31,21 @@ fn main() -> ExitCode {
         } => {
             return exit(ringscrape_load::compare::run(arguments));
         }
+        Command::Load {
+            what: LoadCommand::Saturate(arguments),
+        } => {
+            return exit(ringscrape_load::compare::saturate::run(arguments));
+        }
+        Command::Load {
+            what: LoadCommand::Breakdown(arguments),
+        } => {
+            return exit(ringscrape_load::compare::breakdown::run(arguments));
+        }
+        Command::Load {
+            what: LoadCommand::Profile(arguments),
+        } => {
+            return exit(ringscrape_load::portrait::run(arguments));
+        }
         Command::Demo(arguments) => return exit(ringscrape_load::demo::run(arguments)),
     };
     exit(result)

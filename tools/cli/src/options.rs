@@ -54,6 +54,12 @@ pub(crate) enum LoadCommand {
     Sink(ringscrape_load::SinkArgs),
     /// Run agents one after another on the same load and print one table.
     Compare(ringscrape_load::CompareArgs),
+    /// Find the highest rate of samples that each agent holds on one core.
+    Saturate(ringscrape_load::SaturateArgs),
+    /// Show where the time of a sample goes. Needs `perf`.
+    Breakdown(ringscrape_load::BreakdownArgs),
+    /// Print what the bodies of each profile are made of.
+    Profile(ringscrape_load::ProfileArgs),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

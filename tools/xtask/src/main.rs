@@ -1,6 +1,8 @@
 //! `cargo xtask COMMAND` -> the chores of this repository, with one summary line at the end.
 
+mod cost;
 mod fuzz;
+mod instructions;
 mod licences;
 mod packages;
 mod report;
@@ -11,17 +13,22 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use instructions::Purpose;
 use report::Report;
 
 const USAGE: &str = "\
 Usage: cargo xtask COMMAND
 
 Commands:
-  test [--quick]   everything: format, tidy, clippy, licences, build, tests, fuzzing;
-                   --quick leaves out fuzzing and the tests that run whole processes
+  test [--quick]   everything: format, tidy, clippy, licences, build, tests, fuzzing, counts;
+                   --quick leaves out fuzzing, counts and the tests that run whole processes
   tidy             the rules of this repository that no other tool checks
   licences         the licences of all dependencies
   fuzz [SECONDS]   each fuzz target for that long (60)
+  cost             writes the README's cost section and chart from the newest bench/records
+  instructions [--update]
+                   instructions per sample of the hot paths against bench/micro/instructions.toml,
+                   or written to it; needs valgrind
   packages         installs the Debian packages that the tests use
 ";
 
@@ -35,6 +42,9 @@ fn main() -> ExitCode {
         ["test", "--quick"] => test::run(&root, test::Extent::Quick, &mut report),
         ["tidy"] => tidy::run(&root, &mut report),
         ["licences"] => licences::run(&root, &mut report),
+        ["instructions"] => instructions::run(&root, Purpose::Compare, &mut report),
+        ["instructions", "--update"] => instructions::run(&root, Purpose::Update, &mut report),
+        ["cost"] => cost::write(&root, &mut report),
         ["packages"] => packages::run(&mut report),
         ["fuzz"] => fuzz::run(&root, fuzz::SECONDS, &mut report),
         ["fuzz", seconds] => match seconds.parse() {

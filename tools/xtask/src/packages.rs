@@ -10,6 +10,8 @@ use crate::run;
 const NEEDED: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
+    // Counts instructions.
+    ("valgrind", "valgrind"),
     // Compiles the fuzzing runtime and the C parts of dependencies.
     ("c++", "g++"),
 ];

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::instructions::{self, Purpose};
 use crate::report::Report;
 use crate::{fuzz, licences, packages, run, tidy};
 
@@ -14,7 +15,7 @@ const PROFILE: &str = "checked";
 pub(crate) enum Extent {
     /// All of it.
     Everything,
-    /// Without fuzzing and without the suites that drive whole processes.
+    /// Without fuzzing, counting instructions and the suites that drive whole processes.
     Quick,
 }
 
@@ -56,6 +57,7 @@ pub(crate) fn run(root: &Path, extent: Extent, report: &mut Report) {
     }
     if extent == Extent::Everything {
         fuzz::run(root, fuzz::SECONDS, report);
+        instructions::run(root, Purpose::CompareIfThere, report);
     }
 }
 

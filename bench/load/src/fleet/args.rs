@@ -28,6 +28,10 @@ pub struct FleetArgs {
     #[arg(long, default_value_t = 1000)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub targets: u32,
+    /// Number of the first target, so that several fleets can serve one scraper.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(value_parser = clap::value_parser!(u32).range(..1_000_000))]
+    pub first_target: u32,
     /// Series that each target exposes, the fleet's own two included.
     #[arg(long, default_value_t = 500)]
     #[arg(value_parser = clap::value_parser!(u32).range(3..=1_000_000))]
@@ -80,6 +84,9 @@ pub struct FleetArgs {
     /// Memory for rendered bodies, in MiB; decides after how many responses they repeat.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub cache_mib: u32,
+    /// Render all bodies before the first request, in both formats; not with --unlike.
+    #[arg(long, conflicts_with = "unlike")]
+    pub prerender: bool,
     /// Pause between looks at the sockets when requests come in quick succession; 0s for none.
     #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = parse_duration)]
     pub coalesce: Duration,

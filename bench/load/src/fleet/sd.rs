@@ -98,8 +98,8 @@ pub(super) fn file_sd(args: &FleetArgs, listeners: &Listeners) -> String {
             "{}{{\"targets\":[\"{address}\"],\"labels\":{{\"instance\":\"{}\",\
              \"__metrics_path__\":\"{}\"}}}}",
             if target == 0 { "\n" } else { ",\n" },
-            instance(target),
-            path(target)
+            instance(args.first_target + target),
+            path(args.first_target + target)
         );
     }
     out.push_str("\n]\n");

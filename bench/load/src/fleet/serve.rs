@@ -79,7 +79,7 @@ impl Serving {
             cycle = (cycle / churn.life).max(2) * churn.life;
         }
         skeleton.set_cycle(cycle);
-        Serving {
+        let mut serving = Serving {
             args: args.clone(),
             file_sd,
             skeleton,
@@ -94,7 +94,15 @@ impl Serving {
             faults: 0,
             body_bytes: 0,
             scratch,
+        };
+        if args.prerender && !args.unlike {
+            for place in 0..cycle {
+                for format in [Format::Text, Format::OpenMetrics] {
+                    serving.rest(0, place, format, !args.no_gzip);
+                }
+            }
         }
+        serving
     }
 
     fn age(&self) -> Duration {
@@ -150,13 +158,10 @@ impl Serving {
             ExpositionFormat::Auto => Format::Text,
         };
         let gzip = !self.args.no_gzip && takes_gzip(request.headers.accept_encoding);
-        let rest = self.rest(
-            target,
-            place(target, n, self.skeleton.cycle()),
-            format,
-            gzip,
-        );
-        let mut reply = response(target, n, format, gzip, rest, self.args.unlike);
+        let number = self.args.first_target + target;
+        let place = place(number, n, self.skeleton.cycle());
+        let rest = self.rest(number, place, format, gzip);
+        let mut reply = response(number, n, format, gzip, rest, self.args.unlike);
         reply.manner = match fault {
             None | Some(Fault::Status500) => Manner::Plain,
             Some(Fault::Slow) => Manner::Late(self.args.faults.slow_delay),
@@ -235,6 +240,7 @@ impl Handler for Serving {
             .strip_prefix("/t/")
             .and_then(|rest| rest.strip_suffix("/metrics"))
             .and_then(|number| number.parse::<u32>().ok())
+            .and_then(|number| number.checked_sub(self.args.first_target))
             .filter(|target| *target < self.args.targets);
         if let Some(target) = target {
             return self.scrape(target, request);

@@ -21,6 +21,7 @@ pub(crate) struct Headers<'a> {
     pub(crate) accept: &'a [u8],
     pub(crate) accept_encoding: &'a [u8],
     pub(crate) content_encoding: &'a [u8],
+    pub(crate) content_type: &'a [u8],
     pub(crate) close: bool,
 }
 
@@ -56,6 +57,7 @@ pub(crate) fn parse(bytes: &[u8], body_bytes_max: usize, arrival_ns: u64) -> Par
             10 if header.name.eq_ignore_ascii_case("connection") => {
                 headers.close = value.eq_ignore_ascii_case(b"close");
             }
+            12 if header.name.eq_ignore_ascii_case("content-type") => headers.content_type = value,
             14 if header.name.eq_ignore_ascii_case("content-length") => {
                 let text = std::str::from_utf8(value).ok();
                 match text.and_then(|text| text.trim().parse().ok()) {

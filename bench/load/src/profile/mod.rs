@@ -3,6 +3,7 @@
 //! Label values have the lengths of the real programs; which values they get is a function of their
 //! position alone, so every run of the same size exposes the same text.
 
+mod busy;
 mod ksm;
 mod node;
 
@@ -15,6 +16,9 @@ pub enum Profile {
     Node,
     /// An object state exporter: long label sets, 0.5 % of the values change.
     Ksm,
+    /// An instrumented service: long label values, 95 % of the values change, all of them floats
+    /// with all their digits.
+    Busy,
     /// Like `node`, with a part of the series replaced by new ones from scrape to scrape.
     Churn,
 }
@@ -48,6 +52,7 @@ pub(crate) fn families(profile: Profile, series: usize) -> Vec<Family> {
     match profile {
         Profile::Node | Profile::Churn => fit(series, node::families),
         Profile::Ksm => fit(series, ksm::families),
+        Profile::Busy => fit(series, busy::families),
     }
 }
 
@@ -92,7 +97,7 @@ mod tests {
 
     #[test]
     fn exact_counts_and_no_series_twice() {
-        for profile in [Profile::Node, Profile::Ksm, Profile::Churn] {
+        for profile in [Profile::Node, Profile::Ksm, Profile::Churn, Profile::Busy] {
             for series in [1, 3, 50, 100, 498, 1000, 5000] {
                 let families = families(profile, series);
                 let mut seen = HashSet::new();
@@ -122,7 +127,7 @@ mod tests {
 
     #[test]
     fn names_fit_their_families() {
-        for profile in [Profile::Node, Profile::Ksm] {
+        for profile in [Profile::Node, Profile::Ksm, Profile::Busy] {
             for family in families(profile, 3000) {
                 assert!(!family.help.contains(['\n', '\\']), "{}", family.name);
                 assert_eq!(

@@ -6,16 +6,21 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::protocol::Protocol;
 use super::verify::Expectations;
 use crate::error::Error;
 use crate::units::{parse_duration, parse_percent};
 
-/// Receive remote write 1.0 and verify every sample that comes from a fleet.
+/// Receive remote write 1.0 and 2.0 and verify every sample that comes from a fleet.
 #[derive(Args, Clone, Debug)]
 pub struct SinkArgs {
     /// Address to listen on; any path takes remote write, port 0 lets the system choose.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9201")]
     pub listen: SocketAddr,
+    /// Protocols to take, separated by commas; a request in another one is answered with 415.
+    #[arg(long, value_name = "PROTOCOL", value_enum, value_delimiter = ',')]
+    #[arg(default_values_t = Protocol::ALL)]
+    pub accept: Vec<Protocol>,
     /// Targets that must appear; 0 to not check.
     #[arg(long, default_value_t = 0)]
     pub expect_targets: u64,

@@ -20,12 +20,14 @@ pub(super) enum Class {
     Machine,
     /// Object states of the scheme.
     Object,
+    /// Full-precision values of the scheme.
+    Busy,
     /// Not of a fleet; only its order is verified.
     Foreign,
 }
 
 impl Class {
-    pub(super) const ALL: [Class; 8] = [
+    pub(super) const ALL: [Class; 9] = [
         Class::Up,
         Class::Automatic,
         Class::Responses,
@@ -33,6 +35,7 @@ impl Class {
         Class::Count,
         Class::Machine,
         Class::Object,
+        Class::Busy,
         Class::Foreign,
     ];
 
@@ -42,6 +45,7 @@ impl Class {
             Class::Count => Some(Shape::Count),
             Class::Machine => Some(Shape::Machine),
             Class::Object => Some(Shape::Object),
+            Class::Busy => Some(Shape::Busy),
             _ => None,
         }
     }
@@ -56,6 +60,8 @@ pub(super) struct Judged {
     pub(super) instance: String,
     /// What is wrong with the set, if anything is.
     pub(super) problem: Option<&'static str>,
+    /// Whether the labels are not in the order of their names.
+    pub(super) unsorted: bool,
 }
 
 /// Judges a label set; `target_labels` are the names that the scraper adds.
@@ -65,9 +71,12 @@ pub(super) fn judge(pairs: &[(&[u8], &[u8])], target_labels: &[String]) -> Judge
     let mut name: &[u8] = b"";
     let mut instance: &[u8] = b"";
     let mut last: Option<&[u8]> = None;
-    for (label, value) in pairs {
-        if last.is_some_and(|last| last >= *label) {
-            problem = Some("labels are not sorted by name or one is there twice");
+    let mut unsorted = false;
+    for (place, (label, value)) in pairs.iter().enumerate() {
+        unsorted |= last.is_some_and(|last| last > *label);
+        if last == Some(label) || unsorted && pairs[..place].iter().any(|(other, _)| other == label)
+        {
+            problem = Some("a label is there twice");
         }
         if value.is_empty() || label.is_empty() {
             problem = Some("a label has no name or no value");
@@ -104,6 +113,7 @@ pub(super) fn judge(pairs: &[(&[u8], &[u8])], target_labels: &[String]) -> Judge
             Shape::Count => Class::Count,
             Shape::Machine => Class::Machine,
             Shape::Object => Class::Object,
+            Shape::Busy => Class::Busy,
         }
     };
     Judged {
@@ -111,6 +121,7 @@ pub(super) fn judge(pairs: &[(&[u8], &[u8])], target_labels: &[String]) -> Judge
         label_hash_sum: sum,
         instance,
         problem,
+        unsorted,
     }
 }
 
@@ -149,6 +160,7 @@ mod tests {
             ("node_load1", Class::Machine),
             ("x_bucket", Class::Count),
             ("kube_pod_info", Class::Object),
+            ("app_rpc_seconds_count", Class::Busy),
         ] {
             assert_eq!(judged(&[("__name__", name), node]).class, class, "{name}");
         }
@@ -176,13 +188,15 @@ mod tests {
     fn problems() {
         assert!(judged(&[("__name__", "a"), ("b", "1")]).problem.is_none());
         for pairs in [
-            &[("b", "1"), ("__name__", "a")][..],
-            &[("__name__", "a"), ("b", "1"), ("b", "1")],
+            &[("__name__", "a"), ("b", "1"), ("b", "1")][..],
+            &[("b", "1"), ("__name__", "a"), ("b", "1")],
             &[("__name__", "a"), ("b", "")],
             &[("b", "1")],
             &[],
         ] {
             assert!(judged(pairs).problem.is_some(), "{pairs:?}");
         }
+        let unsorted = judged(&[("b", "1"), ("__name__", "a")]);
+        assert_eq!((unsorted.problem, unsorted.unsorted), (None, true));
     }
 }

@@ -3,9 +3,12 @@
 mod args;
 pub mod decode;
 mod labels;
+pub mod protobuf;
+mod protocol;
 mod report;
 mod serve;
 mod sweep;
+mod symbols;
 mod table;
 mod targets;
 mod values;
@@ -22,7 +25,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use args::SinkArgs;
-pub use report::{Completeness, Defect, Findings, LostScrapes, SinkReport, SinkWindow};
+pub use protocol::Protocol;
+pub use report::{
+    Completeness, Defect, Findings, LostScrapes, ProtocolUse, SinkReport, SinkWindow,
+};
 
 use crate::error::Error;
 use crate::fleet;

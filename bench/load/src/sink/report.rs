@@ -24,7 +24,8 @@ pub struct Findings {
     pub swapped: u64,
     /// Values that are not their series' ones: changed bits, or labels that were changed.
     pub wrong_values: u64,
-    /// Series whose label set is broken: unsorted, double or empty labels, no name, not UTF-8.
+    /// Series whose label set is broken: unsorted (unless the protocol allows it), double or empty
+    /// labels, no name, not UTF-8.
     pub wrong_labels: u64,
     /// Series that no target of a fleet exposes (unless they are allowed).
     pub foreign_series: u64,
@@ -129,6 +130,21 @@ pub struct Completeness {
     pub share: f64,
 }
 
+/// What came in one protocol.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProtocolUse {
+    /// Name, such as `snappy 1.0`.
+    pub protocol: String,
+    /// Requests that were taken.
+    pub requests: u64,
+    /// Their samples.
+    pub samples: u64,
+    /// Bytes of their bodies as on the wire.
+    pub wire_bytes: u64,
+    /// Bytes of their bodies after decompression.
+    pub plain_bytes: u64,
+}
+
 /// What a sink received.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SinkReport {
@@ -148,6 +164,8 @@ pub struct SinkReport {
     pub wire_bytes: u64,
     /// The same per sample.
     pub wire_bytes_per_sample: f64,
+    /// What came in each protocol that was used.
+    pub protocols: Vec<ProtocolUse>,
     /// All samples, automatic ones and markers included.
     pub samples: u64,
     /// Samples of the automatic series (`up`, `scrape_*`).
@@ -162,7 +180,9 @@ pub struct SinkReport {
     pub downs: u64,
     /// Values off in the last bits only, by a decimal reader that does not round correctly.
     pub inexact_values: u64,
-    /// Metadata entries, exemplars and native histograms.
+    /// Series with unsorted labels: a finding unless they came in VictoriaMetrics' protocol.
+    pub unsorted_series: u64,
+    /// Metadata entries.
     pub metadata: u64,
     /// Exemplars.
     pub exemplars: u64,

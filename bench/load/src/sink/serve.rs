@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::args::SinkArgs;
-use super::report::{SinkReport, SinkWindow};
+use super::protocol::{Decompressor, Protocol};
+use super::report::{ProtocolUse, SinkReport, SinkWindow};
 use super::verify::Verifier;
 use crate::error::Error;
 use crate::fleet::Spread;
@@ -12,8 +13,6 @@ use crate::http::server::{Handler, Manner, Reply, wall_ns};
 use crate::profile::scatter;
 use crate::sys;
 
-/// Largest uncompressed request.
-const PLAIN_BYTES_MAX: usize = 128 << 20;
 /// Live reports do not judge what is younger than this.
 const SETTLE_MS: i64 = 15_000;
 
@@ -21,8 +20,9 @@ const SETTLE_MS: i64 = 15_000;
 pub(super) struct Receiving {
     args: SinkArgs,
     verifier: Verifier,
-    decoder: snap::raw::Decoder,
-    plain: Vec<u8>,
+    decompressor: Decompressor,
+    /// By the protocol's number.
+    used: [ProtocolUse; Protocol::ALL.len()],
     start_ns: u64,
     first_sample_ms: u64,
     posts: u64,
@@ -38,8 +38,11 @@ impl Receiving {
         Ok(Receiving {
             args: args.clone(),
             verifier: Verifier::new(args.expectations()?),
-            decoder: snap::raw::Decoder::new(),
-            plain: Vec::new(),
+            decompressor: Decompressor::new(),
+            used: Protocol::ALL.map(|protocol| ProtocolUse {
+                protocol: protocol.name().to_owned(),
+                ..ProtocolUse::default()
+            }),
             start_ns: wall_ns(),
             first_sample_ms: 0,
             posts: 0,
@@ -71,10 +74,12 @@ impl Receiving {
         }
         let lot = (scatter(self.posts) % 1_000_000) as f64 / 1e4;
         let refused = lot < self.args.fault_share;
-        if (!refused || self.args.fault_stored)
-            && let Err(reply) = self.store(request)
-        {
-            return reply;
+        let mut headers = String::new();
+        if !refused || self.args.fault_stored {
+            match self.store(request) {
+                Ok(written) => headers = written,
+                Err(reply) => return reply,
+            }
         }
         let mut reply = if refused {
             self.faults += 1;
@@ -89,7 +94,7 @@ impl Receiving {
             } else {
                 "200 OK"
             };
-            Reply::with_headers(status, "", b"")
+            Reply::with_headers(status, &headers, b"")
         };
         if !self.args.delay.is_zero() {
             reply.manner = Manner::Late(self.args.delay);
@@ -97,52 +102,58 @@ impl Receiving {
         reply
     }
 
-    fn store(&mut self, request: &Request<'_>) -> Result<(), Reply> {
-        let encoding = request.headers.content_encoding;
-        if !(encoding.is_empty() || encoding.eq_ignore_ascii_case(b"snappy")) {
-            let text = b"only snappy is understood\n";
-            return Err(Reply::new("415 Unsupported Media Type", "text/plain", text));
-        }
-        let bad = |verifier: &mut Verifier, reason: String| {
-            verifier.refuse();
-            Err(Reply::new(
-                "400 Bad Request",
-                "text/plain",
-                reason.as_bytes(),
-            ))
+    /// Takes a request; gives the headers that the answer must have.
+    fn store(&mut self, request: &Request<'_>) -> Result<String, Reply> {
+        let refuse = |status, text: &str| Err(Reply::new(status, "text/plain", text.as_bytes()));
+        let protocol = Protocol::of(&request.headers);
+        let Some(protocol) = protocol.filter(|it| self.args.accept.contains(it)) else {
+            return refuse(
+                "415 Unsupported Media Type",
+                "this content type or encoding is not taken\n",
+            );
         };
-        let length = match snap::raw::decompress_len(request.body) {
-            Ok(length) if length <= PLAIN_BYTES_MAX => length,
-            Ok(length) => return bad(&mut self.verifier, format!("{length} bytes are too many\n")),
-            Err(error) => return bad(&mut self.verifier, format!("snappy: {error}\n")),
+        let plain = match self.decompressor.plain(protocol, request.body) {
+            Ok(plain) => plain,
+            Err(reason) => {
+                self.verifier.refuse();
+                return refuse("400 Bad Request", &format!("{reason}\n"));
+            }
         };
-        if self.plain.len() < length {
-            self.plain.resize(length, 0);
-        }
-        if let Err(error) = self
-            .decoder
-            .decompress(request.body, &mut self.plain[..length])
-        {
-            return bad(&mut self.verifier, format!("snappy: {error}\n"));
-        }
         let now_ms = request.arrival_ns / 1_000_000;
-        let result = self.verifier.request(&self.plain[..length], now_ms as i64);
-        if self.first_sample_ms == 0 && self.verifier.totals.samples > 0 {
+        let before = self.verifier.totals;
+        // Only Prometheus' specifications ask for sorted labels.
+        self.verifier.order_matters = protocol != Protocol::Zstd1;
+        let result = match protocol {
+            Protocol::Snappy1 | Protocol::Zstd1 => self.verifier.request(plain, now_ms as i64),
+            Protocol::Snappy2 => self.verifier.request_v2(plain, now_ms as i64),
+        };
+        let after = self.verifier.totals;
+        if self.first_sample_ms == 0 && after.samples > 0 {
             self.first_sample_ms = now_ms;
         }
-        match result {
-            Ok(()) => {
-                self.requests += 1;
-                self.wire_bytes += request.body.len() as u64;
-                Ok(())
-            }
+        if let Err(error) = result {
             // The verifier has counted it.
-            Err(error) => Err(Reply::new(
-                "400 Bad Request",
-                "text/plain",
-                format!("{error}\n").as_bytes(),
-            )),
+            return refuse("400 Bad Request", &format!("{error}\n"));
         }
+        self.requests += 1;
+        self.wire_bytes += request.body.len() as u64;
+        let used = &mut self.used[protocol as usize];
+        used.requests += 1;
+        used.samples += after.samples - before.samples;
+        used.wire_bytes += request.body.len() as u64;
+        used.plain_bytes += plain.len() as u64;
+        if protocol != Protocol::Snappy2 {
+            return Ok(String::new());
+        }
+        // Source: remote write 2.0, "Required Written Response Headers".
+        Ok(format!(
+            "X-Prometheus-Remote-Write-Samples-Written: {}\r\n\
+             X-Prometheus-Remote-Write-Histograms-Written: {}\r\n\
+             X-Prometheus-Remote-Write-Exemplars-Written: {}\r\n",
+            after.samples - before.samples,
+            after.extras.histograms - before.extras.histograms,
+            after.extras.exemplars - before.extras.exemplars
+        ))
     }
 
     /// Everything received; `settled_ms` as in [`Verifier::sweep`], `None` for findings on arrival
@@ -190,6 +201,7 @@ impl Receiving {
             faults: self.faults,
             wire_bytes: self.wire_bytes,
             wire_bytes_per_sample: self.wire_bytes as f64 / totals.samples.max(1) as f64,
+            protocols: self.protocols(),
             samples: totals.samples,
             samples_automatic: totals.automatic,
             series,
@@ -197,6 +209,7 @@ impl Receiving {
             ups,
             downs,
             inexact_values: totals.inexact,
+            unsorted_series: totals.unsorted,
             metadata: totals.extras.metadata,
             exemplars: totals.extras.exemplars,
             histograms: totals.extras.histograms,
@@ -208,6 +221,12 @@ impl Receiving {
             table_bytes_per_series: table_bytes as f64 / series.max(1) as f64,
             cpu_ns_per_sample: sys::thread_cpu_seconds() * 1e9 / totals.samples.max(1) as f64,
         }
+    }
+
+    /// The protocols that were used.
+    fn protocols(&self) -> Vec<ProtocolUse> {
+        let used = self.used.iter().filter(|used| used.requests > 0);
+        used.cloned().collect()
     }
 
     /// What came since the last call.

@@ -1,6 +1,6 @@
 //! A synthetic stream with one defect -> that finding and no other.
 
-use super::decode::encode;
+use super::decode::tests::encode;
 use super::report::Findings;
 use super::verify::{Expectations, Verifier};
 use crate::scheme::{

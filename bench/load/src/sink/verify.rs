@@ -11,9 +11,8 @@
 use std::collections::HashMap;
 
 use hdrhistogram::Histogram;
-use xxhash_rust::xxh3::xxh3_64;
 
-use super::decode::{DecodeError, Extras, Sample, TimeSeries, WriteRequest};
+use super::decode::{DecodeError, Extras, KeyKind, Sample, SymbolTable, TimeSeries, WriteRequest};
 use super::labels::{self, Class};
 use super::report::{Defect, Findings, LostScrapes};
 use super::sweep;
@@ -56,6 +55,8 @@ pub struct Totals {
     pub markers: u64,
     /// Values off in the last bits.
     pub inexact: u64,
+    /// Series whose labels were not sorted by name when they first came.
+    pub unsorted: u64,
     /// What requests held beside samples.
     pub extras: Extras,
 }
@@ -63,6 +64,11 @@ pub struct Totals {
 /// Verifies a stream of requests.
 pub struct Verifier {
     pub(super) expect: Expectations,
+    /// What the keys of the table are made of: set by the first request.
+    keys: Option<KeyKind>,
+    symbols: SymbolTable,
+    /// Whether unsorted labels are a finding.
+    pub order_matters: bool,
     pub(super) table: Table,
     pub(super) targets: Targets,
     /// Timestamps are kept as ms above this; set by the first sample.
@@ -88,6 +94,9 @@ impl Verifier {
             Histogram::new_with_bounds(1, 86_400_000, 3).expect("BUG: the bounds are right");
         Verifier {
             expect,
+            keys: None,
+            symbols: SymbolTable::default(),
+            order_matters: true,
             table: Table::new(),
             targets: Targets::default(),
             base_ms: None,
@@ -102,22 +111,31 @@ impl Verifier {
         }
     }
 
-    /// Takes one uncompressed request that arrived at `now_ms`.
+    /// Takes one uncompressed 1.0 request that arrived at `now_ms`.
     ///
     /// # Errors
     /// What is wrong with the bytes; the series before it have been taken.
     pub fn request(&mut self, bytes: &[u8], now_ms: i64) -> Result<(), DecodeError> {
-        let mut request = WriteRequest::new(bytes);
-        // Runs of equal timestamps are recorded at once.
-        let mut run: (i64, u64) = (0, 0);
-        let result = self.all_series(&mut request, now_ms, &mut run);
-        self.record_lag(now_ms, run);
-        self.totals.extras.metadata += request.extras.metadata;
-        self.totals.extras.exemplars += request.extras.exemplars;
-        self.totals.extras.histograms += request.extras.histograms;
-        if result.is_err() {
-            self.findings.bad_requests += 1;
-        }
+        self.keys.get_or_insert(KeyKind::Fields);
+        let result = self.all_series(WriteRequest::new(bytes), now_ms);
+        self.judged(result)
+    }
+
+    /// Takes one uncompressed 2.0 request that arrived at `now_ms`.
+    ///
+    /// # Errors
+    /// As [`Verifier::request`].
+    pub fn request_v2(&mut self, bytes: &[u8], now_ms: i64) -> Result<(), DecodeError> {
+        self.keys.get_or_insert(KeyKind::Symbols);
+        let mut symbols = std::mem::take(&mut self.symbols);
+        let result = WriteRequest::new_v2(bytes, &mut symbols)
+            .and_then(|request| self.all_series(request, now_ms));
+        self.symbols = symbols;
+        self.judged(result)
+    }
+
+    fn judged(&mut self, result: Result<(), DecodeError>) -> Result<(), DecodeError> {
+        self.findings.bad_requests += u64::from(result.is_err());
         result
     }
 
@@ -128,12 +146,28 @@ impl Verifier {
 
     fn all_series(
         &mut self,
+        mut request: WriteRequest<'_>,
+        now_ms: i64,
+    ) -> Result<(), DecodeError> {
+        // Runs of equal timestamps are recorded at once.
+        let mut run: (i64, u64) = (0, 0);
+        let result = self.each_series(&mut request, now_ms, &mut run);
+        self.record_lag(now_ms, run);
+        self.totals.extras.metadata += request.extras.metadata;
+        self.totals.extras.exemplars += request.extras.exemplars;
+        self.totals.extras.histograms += request.extras.histograms;
+        result
+    }
+
+    fn each_series(
+        &mut self,
         request: &mut WriteRequest<'_>,
         now_ms: i64,
         run: &mut (i64, u64),
     ) -> Result<(), DecodeError> {
+        let keys = self.keys.unwrap_or(KeyKind::Fields);
         while let Some(series) = request.next_series()? {
-            let key = xxh3_64(series.labels);
+            let key = series.key(keys)?;
             let index = match self.table.find(key) {
                 Some(index) => index,
                 None => self.first_sight(key, &series)?,
@@ -161,7 +195,9 @@ impl Verifier {
     fn first_sight(&mut self, key: u64, series: &TimeSeries<'_>) -> Result<usize, DecodeError> {
         let pairs = series.label_pairs()?;
         let judged = labels::judge(&pairs, &self.expect.target_labels);
-        if let Some(problem) = judged.problem {
+        self.totals.unsorted += u64::from(judged.unsorted);
+        let unsorted = (judged.unsorted && self.order_matters).then_some("labels are not sorted");
+        if let Some(problem) = judged.problem.or(unsorted) {
             self.findings.wrong_labels += 1;
             self.defect("wrong labels", series, 0, 0, problem);
         }
@@ -240,7 +276,7 @@ impl Verifier {
             Class::Automatic | Class::Foreign => {}
             Class::Responses => self.responses(&state, value, at, series),
             Class::Cycle => self.length(value, sample, series),
-            Class::Count | Class::Machine | Class::Object => {
+            Class::Count | Class::Machine | Class::Object | Class::Busy => {
                 next.flags &= !PLACED;
                 let placed = state.flags & PLACED != 0 && !returned;
                 self.value(&mut next, class, value, placed, at, series);

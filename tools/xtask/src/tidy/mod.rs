@@ -8,7 +8,7 @@ mod root;
 use std::path::{Path, PathBuf};
 
 use crate::report::Report;
-use crate::run;
+use crate::{cost, run};
 
 /// A text file of the repository.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(crate) fn run(root: &Path, report: &mut Report) {
         complaints.extend(lines::check(file));
     }
     complaints.extend(pure::check(&files));
+    complaints.extend(cost::stale(root));
     let arguments = ["metadata", "--format-version", "1", "--no-deps"];
     match run::output(&mut run::cargo(root, &arguments))
         .and_then(|text| serde_json::from_str(&text).map_err(|error| error.to_string()))
