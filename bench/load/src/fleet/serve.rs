@@ -263,10 +263,12 @@ impl Handler for Serving {
 
     fn completed(&mut self, token: u64) {
         // Token 0 is what is not a whole scrape; else target + 1 and the body's length above it.
-        let Some(target) = (token & 0xffff_ffff).checked_sub(1) else {
+        let first = u64::from(self.args.first_target) + 1;
+        let target = (token & 0xffff_ffff).checked_sub(first);
+        let Some(target) = target.and_then(|at| self.targets.get_mut(at as usize)) else {
             return;
         };
-        self.targets[target as usize].completed += 1;
+        target.completed += 1;
         self.completed += 1;
         self.body_bytes += token >> 32;
     }
