@@ -80,8 +80,6 @@ pub(super) struct Exchange {
     /// Whether it is one of the bounded number of responses being read.
     pub(super) has_slot: bool,
     pub(super) queued_for_slot: bool,
-    /// Counted among those with a part of a response.
-    pub(super) is_incomplete: bool,
     /// Requests made, redirects included.
     pub(super) requests: u8,
     /// Received but not worked on yet.
@@ -92,7 +90,8 @@ pub(super) struct Exchange {
     pub(super) is_finishing: bool,
     started: Now,
     last_arrival_unix_ns: Option<i64>,
-    wire_bytes: u64,
+    /// Received for it, heads and redirects included.
+    pub(super) wire_bytes: u64,
     reader: ResponseReader,
     keep_alive: bool,
     status: u16,
@@ -117,7 +116,6 @@ impl Exchange {
             peer_closed: false,
             has_slot: false,
             queued_for_slot: false,
-            is_incomplete: false,
             requests: 1,
             pending: Vec::new(),
             pending_counted: 0,

@@ -52,7 +52,8 @@ pub struct Fetcher<D: Driver = Epoll> {
     parked: VecDeque<u32>,
     slots_used: usize,
     in_flight: usize,
-    incomplete: usize,
+    /// Steps that will be followed by others soon.
+    activity: u64,
     connections: usize,
     pool: BodyPool,
     events: Vec<Event>,
@@ -99,7 +100,7 @@ impl<D: Driver> Fetcher<D> {
             parked: VecDeque::new(),
             slots_used: 0,
             in_flight: 0,
-            incomplete: 0,
+            activity: 0,
             connections: 0,
             pool: BodyPool::new(limits),
             events: Vec::new(),
@@ -264,10 +265,11 @@ impl<D: Driver> Fetcher<D> {
         self.in_flight
     }
 
-    /// Fetches of whose response some bytes have been received and not all: what they lack is
-    /// mostly in the kernel already, or comes within a round trip.
-    pub fn incomplete(&self) -> usize {
-        self.incomplete
+    /// Grows with every step of a connection being made, and with every part of a response that is
+    /// not its last: there is more to do soon, mostly within a round trip. A request that waits for
+    /// its connection makes the scrape longer than it need be.
+    pub fn activity(&self) -> u64 {
+        self.activity
     }
 
     /// Waits until [`Fetcher::waker`] wakes, until `timeout` (`None`: for ever) or, if
@@ -317,8 +319,8 @@ impl<D: Driver> Fetcher<D> {
     /// Whether all that fetches take for a time has been given back.
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
-        let counts = (self.in_flight, self.incomplete, self.slots_used);
-        (counts, self.pool.memory_use().bodies_bytes) == ((0, 0, 0), 0)
+        let bodies_bytes = self.pool.memory_use().bodies_bytes;
+        (self.in_flight, self.slots_used, bodies_bytes) == (0, 0, 0)
     }
 
     /// Notes an event of a connection.
@@ -357,6 +359,7 @@ impl<D: Driver> Fetcher<D> {
     /// Drives an exchange, taken out of its entry, as far as it goes now.
     fn run<S: BodySink>(&mut self, id: u32, mut exchange: Box<Exchange>, now: Now, sink: &mut S) {
         loop {
+            let wire_bytes = exchange.wire_bytes;
             let error = match self.advance(id, &mut exchange, sink) {
                 Ok(Turn::Ended { keep_alive }) => match exchange.take_verdict() {
                     None => {
@@ -374,7 +377,9 @@ impl<D: Driver> Fetcher<D> {
                     }
                 },
                 Ok(turn) => {
-                    self.count_incomplete(&mut exchange);
+                    let has_received = exchange.wire_bytes > wire_bytes;
+                    let is_connecting = exchange.stage == Stage::Connecting;
+                    self.activity += u64::from(is_connecting || has_received);
                     let pending_bytes = exchange.pending.len();
                     self.pool
                         .count_pending(&mut exchange.pending_counted, pending_bytes);
@@ -407,23 +412,12 @@ impl<D: Driver> Fetcher<D> {
         exchange.release(&mut self.pool);
         self.release_slot(&mut exchange);
         self.in_flight -= 1;
-        self.incomplete -= usize::from(exchange.is_incomplete);
         let entry = &mut self.entries[id as usize];
         if !keep_alive {
             self.close(id);
         } else if !std::mem::replace(&mut entry.in_idle, true) {
             self.idle.push(id);
         }
-    }
-
-    /// Keeps [`Fetcher::incomplete`] true for an exchange that goes on.
-    fn count_incomplete(&mut self, exchange: &mut Exchange) {
-        match (exchange.is_incomplete, exchange.has_response()) {
-            (false, true) => self.incomplete += 1,
-            (true, false) => self.incomplete -= 1,
-            _ => {}
-        }
-        exchange.is_incomplete = exchange.has_response();
     }
 
     fn release_slot(&mut self, exchange: &mut Exchange) {

@@ -39,9 +39,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How often is looked for what must not wait, in milliseconds: more of a response that has begun
-/// to arrive, the end of the process.
+/// How often is looked for what must not wait, in milliseconds: a connection being made, more of a
+/// response that has begun to arrive, the end of the process.
 const TICK_MS: u64 = 4;
+/// How long that is done after a step of a connection or a response, in milliseconds: what takes
+/// longer, a dead host or a slow response, is looked for with the next scrapes.
+const URGENT_MS: u64 = 3 * TICK_MS;
 /// Responses are looked for after `TICK_MS`, and then, while none has come, after twice as long
 /// each time, up to this, in milliseconds.
 const TICK_MS_MAX: u64 = 32;
@@ -84,6 +87,8 @@ struct Shard {
     waker: Waker,
     /// The pause before responses are looked for again.
     tick_ms: u64,
+    /// Until when responses are looked for at every tick.
+    urgent_until_ms: u64,
     /// The pause before the executor gets another turn; 0 = it has nothing to do.
     busy_ms: u64,
     stop_deadline_ms: Option<i64>,
@@ -158,6 +163,7 @@ impl Shard {
             restoring,
             tick_ms: TICK_MS,
             busy_ms: 0,
+            urgent_until_ms: 0,
             stop_deadline_ms: None,
             sweep_at_ms: 0,
             restored_until_ms: clock::monotonic_ms() + RESTORE_AGE_MS_MAX as u64,
@@ -170,6 +176,7 @@ impl Shard {
         let mut ready = false;
         loop {
             let now = scrapes::now();
+            let (in_flight, activity) = (self.fetcher.in_flight(), self.fetcher.activity());
             if !ready {
                 // Never waits: the control loop may be waiting for this shard.
                 let message = (self.options.shard, FromShard::Ready);
@@ -180,13 +187,15 @@ impl Shard {
             if self.stop_deadline_ms.is_none() {
                 self.scrapes.advance(&mut self.fetcher, now);
             }
-            let in_flight = self.fetcher.in_flight();
             let more = self
                 .fetcher
                 .poll(now, &mut self.scrapes)
                 .map_err(|error| format!("epoll failed: {error}"))?;
             if self.fetcher.in_flight() < in_flight {
                 self.tick_ms = TICK_MS;
+            }
+            if self.fetcher.activity() != activity {
+                self.urgent_until_ms = clock::monotonic_ms() + URGENT_MS;
             }
             let send_at_ms = self.sending.poll(&mut self.scrapes.log.borrow_mut());
             self.sweep();
@@ -371,7 +380,7 @@ impl Shard {
         if self.busy_ms > 0 {
             until_ms = until_ms.min(now_ms + self.busy_ms);
         }
-        if stopping || self.fetcher.incomplete() > 0 {
+        if stopping || now_ms < self.urgent_until_ms {
             until_ms = until_ms.min(now_ms + TICK_MS);
         }
         until_ms

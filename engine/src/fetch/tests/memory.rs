@@ -600,3 +600,56 @@ fn events_of_a_former_connection_are_not_those_of_the_present_one() {
     client.settle();
     assert_eq!(client.fetcher.connections(), 0);
 }
+
+#[test]
+fn only_what_goes_on_soon_is_activity() {
+    let mut client = Client::new(FetcherLimits::default(), 0, 1000);
+    let response = ok(b"a 1\nb 2\n", "");
+    let (first, rest) = response.split_at(10);
+    let (second, last) = rest.split_at(rest.len() - 1);
+    let parts = [first, second, last].map(|part| Act::Bytes(part.to_vec()));
+    let [first, second, last] = parts;
+    let refused = vec![Act::Fail(libc::ECONNREFUSED)];
+    client.script(refused);
+    client.script(vec![
+        Act::Pause,
+        first,
+        Act::Pause,
+        second,
+        Act::Pause,
+        last,
+    ]);
+    let mut activity = 0;
+    let mut grown = |client: &Client| {
+        let before = std::mem::replace(&mut activity, client.fetcher.activity());
+        activity - before
+    };
+    client.start(0, &["10.0.0.1:1", "10.0.0.2:1"]);
+    assert_eq!(grown(&client), 1, "a connection is being made");
+    client.poll();
+    assert_eq!(grown(&client), 1, "another one is");
+    client.poll();
+    assert_eq!(client.fetcher.phase(0), Some(Phase::Wait));
+    assert_eq!(grown(&client), 0, "the target takes its time");
+    client.poll();
+    assert_eq!(grown(&client), 1, "a part of the head");
+    client.poll();
+    assert_eq!(grown(&client), 1, "all but the end of the body");
+    client.poll();
+    client.sink.take(0).1.unwrap();
+    assert_eq!(grown(&client), 0, "the end");
+
+    // A response that stops on its way is none any more, however often it is looked for.
+    let part = response[..response.len() - 1].to_vec();
+    client.script(vec![Act::Bytes(part)]);
+    client.start(1, &["10.0.0.1:1"]);
+    let event = client.fetcher.driver_mut().events[0];
+    client.settle();
+    assert_eq!(grown(&client), 2);
+    for _ in 0..3 {
+        client.fetcher.driver_mut().events.push(event);
+        client.poll();
+        assert!(matches!(client.fetcher.phase(1), Some(Phase::Body { .. })));
+    }
+    assert_eq!(grown(&client), 0, "nothing has arrived");
+}
