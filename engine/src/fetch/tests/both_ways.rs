@@ -1,7 +1,7 @@
 //! Gzip bodies inflated whole against the same bodies inflated in pieces: damaged, cut, with
 //! several members, lying about their length, over the limits. The outcome must be the same.
 
-use super::memory::{Act, Client};
+use super::scripted::{Act, Client};
 use super::{exposition, gzip, parts};
 use crate::fetch::*;
 use proptest::prelude::*;

@@ -1,16 +1,9 @@
 //! Many targets, few connections: what an idle one costs, which one is closed for another, and
 //! whether what is held is counted.
 
-use super::memory::{Act, Client};
+use super::scripted::{Act, Client, ok};
 use super::{exposition, gzip};
 use crate::fetch::*;
-
-fn ok(body: &[u8], fields: &str) -> Vec<u8> {
-    let length = body.len();
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n{fields}");
-    let head = format!("{head}Content-Length: {length}\r\n\r\n");
-    [head.as_bytes(), body].concat()
-}
 
 #[test]
 fn a_hundred_thousand_idle_connections() {

@@ -11,6 +11,7 @@ mod many;
 mod memory;
 mod response;
 mod ring;
+mod scripted;
 mod server;
 mod sink;
 
