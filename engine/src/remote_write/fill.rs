@@ -3,6 +3,7 @@
 //! The part of the queue that reads. Rules: see `queue`.
 
 use super::batch::Added;
+use super::construct::Template;
 use super::encode::{Options, positions};
 use super::queue::{Now, Request, ShardQueue};
 use super::retry::Backoff;
@@ -105,11 +106,18 @@ impl ShardQueue {
             bytes_max: BATCH_BYTES_MAX,
         };
         let deriver = &mut self.deriver;
+        let uses_edits = self.open.request.uses_edits();
         let counts = self
             .open
             .request
             .encode(scrape, &target.labels, from..to, options, |block| {
-                deriver.template(block, &target)
+                if uses_edits {
+                    return deriver.template(block, &target);
+                }
+                Template {
+                    block: deriver.block(block, &target),
+                    edits: None,
+                }
             });
         if counts.samples > 0 {
             self.open.add(Added {

@@ -151,7 +151,14 @@ impl OpenRequest {
     pub fn set_compression(&mut self, compression: Compression) {
         if self.raw_len() == 0 && self.compression() != compression {
             self.stream = stream(compression);
+            // What was found of the other form says nothing of this one.
+            self.trial_in = 1;
         }
+    }
+
+    /// Whether [`OpenRequest::encode`] makes use of a block's edits: to search takes none.
+    pub fn uses_edits(&self) -> bool {
+        !matches!(self.stream, Stream::Searched(..))
     }
 
     /// Writes the samples at `range` of a scrape, see `encode::encode`. `template` is called once

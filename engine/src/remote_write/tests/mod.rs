@@ -10,4 +10,5 @@ mod metadata;
 mod model;
 mod post;
 mod queue;
+mod request;
 mod simulation;
