@@ -7,7 +7,6 @@
 use ringscrape_engine::config::model::ScrapeRules;
 use ringscrape_engine::matcher::Tables;
 use ringscrape_engine::parse::Dialect;
-use ringscrape_engine::relabel::Rules;
 use ringscrape_engine::scrape::{Report, TargetState, Walk};
 use ringscrape_wal::definition::{Route, Target, next_id};
 use ringscrape_wal::log::{LogOptions, ShardLog, Write};
@@ -77,25 +76,6 @@ fn body(scrape: usize) -> String {
     body
 }
 
-fn rules() -> ScrapeRules {
-    ScrapeRules {
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        metric_relabel_configs: Rules::default(),
-        sample_limit: 0,
-        label_limit: 0,
-        label_name_length_limit: 0,
-        label_value_length_limit: 0,
-        body_size_limit_bytes: 0,
-        extra_scrape_metrics: false,
-        enable_compression: true,
-        follow_redirects: true,
-        scrape_protocols: Vec::new(),
-        fallback_scrape_protocol: None,
-    }
-}
-
 /// What a shard has of the path from bodies to endpoints.
 struct Shard {
     tables: Tables,
@@ -111,7 +91,7 @@ struct Shard {
 
 impl Shard {
     fn new() -> Self {
-        let rules = Arc::new(rules());
+        let rules = Arc::new(ScrapeRules::default());
         let target = |number| {
             let labels = [("instance", format!("n{number}:9100")), ("job", "n".into())];
             let target = Arc::new(Target {

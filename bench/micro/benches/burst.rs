@@ -7,32 +7,12 @@ use ringscrape_engine::config::model::ScrapeRules;
 use ringscrape_engine::matcher::{MemoryUse, Tables};
 use ringscrape_engine::memory;
 use ringscrape_engine::parse::Dialect;
-use ringscrape_engine::relabel::Rules;
 use ringscrape_engine::scrape::{Report, TargetState, Walk};
 use ringscrape_micro::{kube_like, node_like};
 use ringscrape_wal::definition::{Target, next_id};
 
 /// Number of samples and seed -> a body.
 type Body = fn(usize, u64) -> String;
-
-fn rules() -> ScrapeRules {
-    ScrapeRules {
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        metric_relabel_configs: Rules::default(),
-        sample_limit: 0,
-        label_limit: 0,
-        label_name_length_limit: 0,
-        label_value_length_limit: 0,
-        body_size_limit_bytes: 0,
-        extra_scrape_metrics: false,
-        enable_compression: true,
-        follow_redirects: true,
-        scrape_protocols: Vec::new(),
-        fallback_scrape_protocol: None,
-    }
-}
 
 /// Memory of the process, in bytes.
 fn resident() -> usize {
@@ -60,7 +40,7 @@ fn report(name: &str, series: usize, base: usize, memory: &MemoryUse) {
 fn burst(name: &str, body: Body, targets: usize, samples: usize) {
     memory::trim();
     let base = resident();
-    let rules = Arc::new(rules());
+    let rules = Arc::new(ScrapeRules::default());
     let mut tables = Tables::new();
     let one = body(samples, 1);
     let mut states: Vec<TargetState> = (0..targets)

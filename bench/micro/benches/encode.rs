@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringscrape_engine::remote_write::construct::Template;
-use ringscrape_engine::remote_write::edits::{Edits, EditsBuilder};
 use ringscrape_engine::remote_write::encode::{Options, TargetLabels, encode, positions};
 use ringscrape_engine::remote_write::request::{Compression, Compressor, OpenRequest};
-use ringscrape_micro::{Logged, kube_like, node_like};
+use ringscrape_micro::{KeptEdits, Logged, START_MS, kube_like, node_like};
 use ringscrape_wal::scrape::Scrape;
 
 const SAMPLES: usize = 1_000;
@@ -21,14 +20,14 @@ const SCRAPES: u32 = 10;
 /// Scrapes of targets of one program, as a request gathers them.
 struct Batch {
     scrapes: Vec<(Arc<Scrape>, TargetLabels)>,
-    edits: Vec<(u64, Arc<Edits>)>,
+    edits: KeptEdits,
     samples: u32,
 }
 
 impl Batch {
     fn new(body: &str) -> Self {
         let logged = Logged::new(body);
-        let first = logged.scrape(body, 1_700_000_000_000);
+        let first = logged.scrape(body, START_MS);
         let scrapes: Vec<_> = (0..SCRAPES)
             .map(|number| {
                 let scrape = logged.of_another(&first, number);
@@ -36,14 +35,8 @@ impl Batch {
                 (scrape, labels)
             })
             .collect();
-        let mut builder = EditsBuilder::default();
-        let runs = first.layout.runs.iter();
-        let edits = runs.map(|run| {
-            let edits = Edits::new(&run.block, &mut builder).expect("BUG: an odd block");
-            (run.block.id, Arc::new(edits))
-        });
         Self {
-            edits: edits.collect(),
+            edits: KeptEdits::new(&first),
             samples: SCRAPES * positions(&first),
             scrapes,
         }
@@ -66,15 +59,17 @@ impl Batch {
 
     fn construct(&self, request: &mut OpenRequest, kept: bool) {
         for (scrape, labels) in &self.scrapes {
-            let mut template = Template::default();
             let options = Options::default();
-            request.encode(scrape, labels, 0..positions(scrape), options, |block| {
-                if kept {
-                    let found = self.edits.iter().find(|(id, _)| *id == block.id);
-                    template.edits = found.map(|(_, edits)| edits.clone());
-                }
-                template.clone()
-            });
+            request.encode(
+                scrape,
+                labels,
+                0..positions(scrape),
+                options,
+                |block| match kept {
+                    true => self.edits.template(block),
+                    false => Template::default(),
+                },
+            );
         }
     }
 }

@@ -5,16 +5,10 @@
 //! that a match must do (`floor`): compare the text and read the numbers.
 
 use std::hint::black_box;
-use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringscrape_engine::config::model::ScrapeRules;
-use ringscrape_engine::matcher::Tables;
 use ringscrape_engine::parse::{Dialect, Next, next_piece, plain_value};
-use ringscrape_engine::relabel::Rules;
-use ringscrape_engine::scrape::{Report, TargetState, Walk};
-use ringscrape_micro::{kube_like, node_like};
-use ringscrape_wal::definition::{Target, next_id};
+use ringscrape_micro::{Scraper, churned, kube_like, node_like, unknown_target};
 
 const SAMPLES: usize = 1_000;
 const LIKE_TARGETS: usize = 1_000;
@@ -51,91 +45,6 @@ fn walk(text: &[u8], ends: &[usize], body: &[u8]) -> Option<f64> {
     Some(sum)
 }
 
-/// Two scrapes of a target, in turn.
-struct Scraper {
-    tables: Tables,
-    state: TargetState,
-    scrapes: i64,
-}
-
-impl Scraper {
-    fn new() -> Self {
-        Self {
-            tables: Tables::new(),
-            state: state(),
-            scrapes: 0,
-        }
-    }
-
-    /// One scrape of `body`; gives how many lines took the fast path.
-    fn scrape(&mut self, body: &str) -> u32 {
-        self.scrapes += 1;
-        let timestamp_ms = 1_700_000_000_000 + 15_000 * self.scrapes;
-        let report = Report {
-            timestamp_ms,
-            now_ms: timestamp_ms,
-            duration_s: 0.01,
-            timeout_s: 10.0,
-            body_bytes: body.len() as u64,
-        };
-        let mut walk = Walk::begin(&mut self.tables, &self.state, Dialect::Text);
-        walk.feed(body.as_bytes(), true)
-            .expect("BUG: the body is fine");
-        let outcome = walk.finish(&mut self.tables, &mut self.state, &report);
-        black_box(&outcome.values);
-        outcome.stats.matched
-    }
-}
-
-/// A target that was never scraped.
-fn state() -> TargetState {
-    let labels = [("instance", "node-0042.example:9100"), ("job", "node")];
-    let target = Target {
-        id: next_id(),
-        key: 1,
-        labels: Box::new(labels.map(|(name, value)| (name.into(), value.into()))),
-    };
-    TargetState::new(Arc::new(target), Arc::new(rules()))
-}
-
-fn rules() -> ScrapeRules {
-    ScrapeRules {
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        metric_relabel_configs: Rules::default(),
-        sample_limit: 0,
-        label_limit: 0,
-        label_name_length_limit: 0,
-        label_value_length_limit: 0,
-        body_size_limit_bytes: 0,
-        extra_scrape_metrics: false,
-        enable_compression: true,
-        follow_redirects: true,
-        scrape_protocols: Vec::new(),
-        fallback_scrape_protocol: None,
-    }
-}
-
-/// `body` with every 20th sample's first label value changed, from line `first` on.
-fn churned(body: &str, first: usize) -> String {
-    let mut samples = 0;
-    let mut out = String::with_capacity(body.len() * 2);
-    for line in body.lines() {
-        if !line.starts_with('#') {
-            samples += 1;
-            if samples % 20 == first {
-                out += &line.replacen("=\"", "=\"churned-", 1);
-                out.push('\n');
-                continue;
-            }
-        }
-        out += line;
-        out.push('\n');
-    }
-    out
-}
-
 fn match_benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("match");
     for (name, one, two) in [
@@ -145,7 +54,7 @@ fn match_benches(criterion: &mut Criterion) {
         let (text, ends) = prefixes(one.as_bytes());
         group.throughput(Throughput::Elements(ends.len() as u64));
         group.bench_function(format!("{name}/steady"), |bench| {
-            let mut scraper = Scraper::new();
+            let mut scraper = Scraper::default();
             scraper.scrape(&one);
             let matched = scraper.scrape(&two);
             assert_eq!(matched as usize, ends.len(), "all lines match");
@@ -153,30 +62,30 @@ fn match_benches(criterion: &mut Criterion) {
             bench.iter(|| bodies.next().map(|body| scraper.scrape(black_box(body))));
         });
         group.bench_function(format!("{name}/churn_5_percent"), |bench| {
-            let mut scraper = Scraper::new();
+            let mut scraper = Scraper::default();
             let bodies = [churned(&one, 3), churned(&two, 11)];
             let mut bodies = bodies.iter().cycle();
             bench.iter(|| bodies.next().map(|body| scraper.scrape(black_box(body))));
         });
         group.bench_function(format!("{name}/first"), |bench| {
-            bench.iter(|| Scraper::new().scrape(black_box(&one)));
+            bench.iter(|| Scraper::default().scrape(black_box(&one)));
         });
         group.bench_function(format!("{name}/first_replica"), |bench| {
-            let mut scraper = Scraper::new();
+            let mut scraper = Scraper::default();
             scraper.scrape(&one);
             bench.iter(|| {
-                scraper.state = state();
+                scraper.state = unknown_target();
                 scraper.scrape(black_box(&one))
             });
         });
         let own = |number: usize, body: &str| body.replace("=\"", &format!("=\"{number}-"));
         for (kind, count) in [("like", LIKE_TARGETS), ("unlike", UNLIKE_TARGETS)] {
-            let mut scraper = Scraper::new();
+            let mut scraper = Scraper::default();
             let bodies: Vec<_> = match kind {
                 "like" => vec![one.clone(); 8],
                 _ => (0..count).map(|number| own(number, &one)).collect(),
             };
-            let mut states: Vec<_> = (0..count).map(|_| state()).collect();
+            let mut states: Vec<_> = (0..count).map(|_| unknown_target()).collect();
             let mut next = 0;
             let mut scrape = |sweep: bool| {
                 std::mem::swap(&mut scraper.state, &mut states[next]);

@@ -7,43 +7,17 @@ use std::sync::Arc;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use ringscrape_micro::{Logged, kube_like, node_like};
-use ringscrape_wal::log::{LogOptions, ShardLog, Write};
-use ringscrape_wal::scrape::{Position, Scrape};
+use ringscrape_micro::{Logged, START_MS, kube_like, log_without_files, node_like, write_pending};
+use ringscrape_wal::scrape::Scrape;
 
 const SAMPLES: usize = 1_000;
 const SCRAPES: u32 = 32;
 /// Number of samples and seed -> a body.
 type Body = fn(usize, u64) -> String;
 
-const WRITE_BYTES: u64 = 1 << 20;
-
-/// Takes what the log wants written and says that it is.
-fn write(log: &mut ShardLog, now_ms: i64) {
-    for write in log.take_writes(now_ms) {
-        if let Write::Bytes {
-            segment,
-            offset,
-            bytes,
-        } = write
-        {
-            let end = Position {
-                segment,
-                offset: offset + black_box(bytes).len() as u32,
-            };
-            log.written(end);
-            log.synced(end);
-        }
-    }
-}
-
 /// Appends the scrapes one after the other, again and again.
 fn append(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, scrapes: &[Arc<Scrape>]) {
-    let options = LogOptions {
-        tail_bytes_max: 4 << 20,
-        ..LogOptions::default()
-    };
-    let mut log = ShardLog::new(options, 1);
+    let mut log = log_without_files();
     let mut next = 0;
     group.bench_function(name, |bench| {
         bench.iter(|| {
@@ -51,9 +25,7 @@ fn append(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, scrapes: &[Arc<S
             next += 1;
             let now_ms = next as i64;
             let position = log.append(black_box(scrape), now_ms);
-            if log.pending_bytes() > WRITE_BYTES {
-                write(&mut log, now_ms);
-            }
+            write_pending(&mut log, now_ms);
             position
         });
     });
@@ -64,7 +36,7 @@ fn wal_append(criterion: &mut Criterion) {
     let bodies: [(&str, Body); 2] = [("node", node_like), ("kube", kube_like)];
     for (name, body) in bodies {
         let logged = Logged::new(&body(SAMPLES, 1));
-        let first = logged.scrape(&body(SAMPLES, 1), 1_700_000_000_000);
+        let first = logged.scrape(&body(SAMPLES, 1), START_MS);
         group.throughput(Throughput::Elements(first.values.len() as u64));
         let steady: Vec<_> = (0..SCRAPES)
             .map(|step| logged.later(&first, step))

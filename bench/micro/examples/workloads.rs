@@ -11,23 +11,16 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use ringscrape_engine::config::model::ScrapeRules;
 use ringscrape_engine::fetch::inflate::Gunzip;
-use ringscrape_engine::matcher::Tables;
-use ringscrape_engine::parse::Dialect;
-use ringscrape_engine::relabel::Rules;
-use ringscrape_engine::remote_write::construct::Template;
-use ringscrape_engine::remote_write::edits::{Edits, EditsBuilder};
 use ringscrape_engine::remote_write::encode::{Options, TargetLabels, positions};
 use ringscrape_engine::remote_write::request::{Compression, Compressor, OpenRequest};
-use ringscrape_engine::scrape::{Report, TargetState, Walk};
-use ringscrape_micro::{Logged, kube_like, node_like};
-use ringscrape_wal::definition::{Target, next_id};
-use ringscrape_wal::log::{LogOptions, ShardLog, Write};
-use ringscrape_wal::scrape::{Position, Scrape};
+use ringscrape_micro::{
+    KeptEdits, Logged, START_MS, Scraper, churned, kube_like, log_without_files, node_like,
+    write_pending,
+};
+use ringscrape_wal::scrape::Scrape;
 
 const SAMPLES: usize = 1_000;
-const START_MS: i64 = 1_700_000_000_000;
 
 /// Runs so often; gives the samples of one run.
 type Workload = fn(u32) -> u32;
@@ -69,86 +62,12 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A target, scraped again and again.
-struct Scraper {
-    tables: Tables,
-    state: TargetState,
-    timestamp_ms: i64,
-}
-
-impl Scraper {
-    fn new() -> Self {
-        let labels = [("instance", "node-0042.example:9100"), ("job", "node")];
-        let target = Target {
-            id: next_id(),
-            key: 1,
-            labels: Box::new(labels.map(|(name, value)| (name.into(), value.into()))),
-        };
-        Self {
-            tables: Tables::new(),
-            state: TargetState::new(Arc::new(target), Arc::new(rules())),
-            timestamp_ms: START_MS,
-        }
-    }
-
-    fn scrape(&mut self, body: &str) {
-        self.timestamp_ms += 15_000;
-        let report = Report {
-            timestamp_ms: self.timestamp_ms,
-            now_ms: self.timestamp_ms,
-            duration_s: 0.01,
-            timeout_s: 10.0,
-            body_bytes: body.len() as u64,
-        };
-        let mut walk = Walk::begin(&mut self.tables, &self.state, Dialect::Text);
-        walk.feed(body.as_bytes(), true)
-            .expect("BUG: the body is fine");
-        let outcome = walk.finish(&mut self.tables, &mut self.state, &report);
-        black_box(&outcome.values);
-    }
-}
-
-fn rules() -> ScrapeRules {
-    ScrapeRules {
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        metric_relabel_configs: Rules::default(),
-        sample_limit: 0,
-        label_limit: 0,
-        label_name_length_limit: 0,
-        label_value_length_limit: 0,
-        body_size_limit_bytes: 0,
-        extra_scrape_metrics: false,
-        enable_compression: true,
-        follow_redirects: true,
-        scrape_protocols: Vec::new(),
-        fallback_scrape_protocol: None,
-    }
-}
-
 fn lines(body: &str) -> u32 {
     body.lines().filter(|line| !line.starts_with('#')).count() as u32
 }
 
-/// `body` with every 20th sample's first label value changed, from line `first` on.
-fn churned(body: &str, first: usize) -> String {
-    let mut samples = 0;
-    let mut out = String::with_capacity(body.len() * 2);
-    for line in body.lines() {
-        samples += usize::from(!line.starts_with('#'));
-        if !line.starts_with('#') && samples % 20 == first {
-            out += &line.replacen("=\"", "=\"churned-", 1);
-        } else {
-            out += line;
-        }
-        out.push('\n');
-    }
-    out
-}
-
 fn matching(runs: u32, bodies: &[String; 2]) -> u32 {
-    let mut scraper = Scraper::new();
+    let mut scraper = Scraper::default();
     for body in bodies {
         scraper.scrape(body);
     }
@@ -161,7 +80,7 @@ fn matching(runs: u32, bodies: &[String; 2]) -> u32 {
 fn first_scrape(runs: u32) -> u32 {
     let body = node_like(SAMPLES, 1);
     for _ in 0..runs {
-        Scraper::new().scrape(black_box(&body));
+        Scraper::default().scrape(black_box(&body));
     }
     lines(&body)
 }
@@ -176,37 +95,12 @@ fn logged() -> (Logged, Arc<Scrape>) {
 fn log_append(runs: u32) -> u32 {
     let (logged, first) = logged();
     let scrapes: Vec<_> = (0..32).map(|step| logged.later(&first, step)).collect();
-    let options = LogOptions {
-        tail_bytes_max: 4 << 20,
-        ..LogOptions::default()
-    };
-    let mut log = ShardLog::new(options, 1);
+    let mut log = log_without_files();
     for (now_ms, scrape) in (0..i64::from(runs)).zip(scrapes.iter().cycle()) {
         log.append(black_box(scrape.clone()), now_ms);
-        if log.pending_bytes() > 1 << 20 {
-            write(&mut log, now_ms);
-        }
+        write_pending(&mut log, now_ms);
     }
     first.values.len() as u32
-}
-
-/// Takes what the log wants written and says that it is.
-fn write(log: &mut ShardLog, now_ms: i64) {
-    for write in log.take_writes(now_ms) {
-        if let Write::Bytes {
-            segment,
-            offset,
-            bytes,
-        } = write
-        {
-            let end = Position {
-                segment,
-                offset: offset + black_box(bytes).len() as u32,
-            };
-            log.written(end);
-            log.synced(end);
-        }
-    }
 }
 
 fn encode_and_compress(runs: u32) -> u32 {
@@ -215,36 +109,18 @@ fn encode_and_compress(runs: u32) -> u32 {
     let range = 0..positions(&scrape);
     let mut request = OpenRequest::new(Compression::Zstd);
     let mut compressor = Compressor::new();
-    let edits: Vec<(u64, Arc<Edits>)> = edits_of(&scrape);
+    let edits = KeptEdits::new(&scrape);
     for _ in 0..runs {
         request.encode(
             black_box(&scrape),
             &target,
             range.clone(),
             Options::default(),
-            |block| Template {
-                block: None,
-                edits: edits
-                    .iter()
-                    .find(|(id, _)| *id == block.id)
-                    .map(|(_, edits)| edits.clone()),
-            },
+            |block| edits.template(block),
         );
         black_box(request.finish(&mut compressor));
     }
     range.end
-}
-
-/// The edits that a sender keeps of the blocks that targets share.
-fn edits_of(scrape: &Scrape) -> Vec<(u64, Arc<Edits>)> {
-    let mut builder = EditsBuilder::default();
-    let blocks = scrape.layout.runs.iter().map(|run| &run.block);
-    blocks
-        .filter_map(|block| {
-            let edits = Edits::new(block, &mut builder).ok()?;
-            Some((block.id, Arc::new(edits)))
-        })
-        .collect()
 }
 
 fn inflate(runs: u32) -> u32 {

@@ -4,6 +4,12 @@
 
 mod bodies;
 mod logged;
+mod scraper;
+mod sender;
+mod writer;
 
 pub use bodies::{kube_like, node_like};
 pub use logged::Logged;
+pub use scraper::{START_MS, Scraper, churned, unknown_target};
+pub use sender::KeptEdits;
+pub use writer::{log_without_files, write_pending};

@@ -43,12 +43,11 @@ impl Logged {
             from: 0,
             to: entries.len() as u32,
         });
-        let own = TARGET_LABELS.map(|(name, value)| (name.into(), value.into()));
         Self {
             target: Arc::new(Target {
                 id: next_id(),
                 key: 1,
-                labels: Box::new(own),
+                labels: target_labels(),
             }),
             route: Arc::new(Route {
                 id: next_id(),
@@ -98,8 +97,7 @@ impl Logged {
         let mut other = Scrape::clone(&self.later(scrape, number + 1));
         other.timestamp_ms = scrape.timestamp_ms + i64::from(number * 37);
         let instance = format!("node-{number:04}.example:9100");
-        let own = TARGET_LABELS.map(|(name, value)| (name.into(), value.into()));
-        let mut labels: Box<[(Box<str>, Box<str>)]> = Box::new(own);
+        let mut labels = target_labels();
         labels[0].1 = instance.into();
         other.target = Arc::new(Target {
             id: next_id(),
@@ -113,6 +111,11 @@ impl Logged {
     pub fn target(&self) -> &Target {
         &self.target
     }
+}
+
+/// The labels of the target that all bodies are of.
+pub(crate) fn target_labels() -> Box<[(Box<str>, Box<str>)]> {
+    Box::new(TARGET_LABELS.map(|(name, value)| (name.into(), value.into())))
 }
 
 fn each_piece(body: &str, mut each: impl FnMut(&ringscrape_engine::parse::Piece<'_>)) {

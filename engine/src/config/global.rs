@@ -1,9 +1,9 @@
 //! The file's outermost mapping and `global` -> defaults for all jobs.
 
-use super::ScrapeProtocol;
 use super::expand::expand;
 use super::section::{Fields, Section, key, not_supported, one_of, pick};
 use super::yaml::Value;
+use super::{ScrapeProtocol, ScrapeRules};
 use crate::labels::Labels;
 
 /// The file itself.
@@ -233,18 +233,15 @@ pub(crate) fn read(fields: &Fields<'_>, variable: &dyn Fn(&str) -> Option<String
     let scrape_timeout_ms = timeout(fields, given("scrape_timeout"), scrape_interval_ms);
     fields.duration_ms("evaluation_interval");
     refuse_native(fields);
+    let default = ScrapeRules::default();
+    let extra = fields.flag("extra_scrape_metrics");
     Global {
         scrape_interval_ms,
         scrape_timeout_ms: scrape_timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT.min(scrape_interval_ms)),
         external_labels: fields.labels("external_labels", |value| expand(value, variable)),
-        scrape_protocols: protocols(fields).unwrap_or_else(|| {
-            PROTOCOLS
-                .iter()
-                .filter_map(|(protocol, _)| *protocol)
-                .collect()
-        }),
+        scrape_protocols: protocols(fields).unwrap_or(default.scrape_protocols),
         limits: Limits::read(fields),
-        extra_scrape_metrics: fields.flag("extra_scrape_metrics").unwrap_or(false),
+        extra_scrape_metrics: extra.unwrap_or(default.extra_scrape_metrics),
     }
 }
 

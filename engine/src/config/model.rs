@@ -80,6 +80,33 @@ pub struct ScrapeRules {
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
 }
 
+/// The rules of a job that sets none.
+impl Default for ScrapeRules {
+    fn default() -> Self {
+        Self {
+            honor_labels: false,
+            honor_timestamps: true,
+            track_timestamps_staleness: false,
+            metric_relabel_configs: Rules::default(),
+            sample_limit: 0,
+            label_limit: 0,
+            label_name_length_limit: 0,
+            label_value_length_limit: 0,
+            body_size_limit_bytes: 0,
+            extra_scrape_metrics: false,
+            enable_compression: true,
+            follow_redirects: true,
+            scrape_protocols: vec![
+                ScrapeProtocol::OpenMetricsText1_0_0,
+                ScrapeProtocol::OpenMetricsText0_0_1,
+                ScrapeProtocol::PrometheusText1_0_0,
+                ScrapeProtocol::PrometheusText0_0_4,
+            ],
+            fallback_scrape_protocol: None,
+        }
+    }
+}
+
 /// An exposition format that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]

@@ -270,14 +270,18 @@ fn job(fields: &Fields<'_>, name: &str, global: &Global, folder: &Path) -> Scrap
 }
 
 fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
+    let default = ScrapeRules::default();
     let flag = |name, default| fields.flag(name).unwrap_or(default);
     let fallback = fields
         .text("fallback_scrape_protocol")
         .filter(|name| !name.is_empty());
     ScrapeRules {
-        honor_labels: flag("honor_labels", false),
-        honor_timestamps: flag("honor_timestamps", true),
-        track_timestamps_staleness: flag("track_timestamps_staleness", false),
+        honor_labels: flag("honor_labels", default.honor_labels),
+        honor_timestamps: flag("honor_timestamps", default.honor_timestamps),
+        track_timestamps_staleness: flag(
+            "track_timestamps_staleness",
+            default.track_timestamps_staleness,
+        ),
         metric_relabel_configs: relabel::rules(fields, "metric_relabel_configs"),
         sample_limit: limits.samples,
         label_limit: limits.labels,
@@ -285,8 +289,8 @@ fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
         label_value_length_limit: limits.label_value_bytes,
         body_size_limit_bytes: limits.body_size_bytes,
         extra_scrape_metrics: flag("extra_scrape_metrics", global.extra_scrape_metrics),
-        enable_compression: flag("enable_compression", true),
-        follow_redirects: flag("follow_redirects", true),
+        enable_compression: flag("enable_compression", default.enable_compression),
+        follow_redirects: flag("follow_redirects", default.follow_redirects),
         scrape_protocols: protocols(fields).unwrap_or_else(|| global.scrape_protocols.clone()),
         fallback_scrape_protocol: fallback.and_then(|name| match protocol(name) {
             Ok(protocol) => Some(protocol),

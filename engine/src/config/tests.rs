@@ -101,6 +101,7 @@ fn defaults_are_those_of_prometheus() {
         ("/metrics", "http")
     );
     let rules = &job.rules;
+    assert_eq!(**rules, ScrapeRules::default());
     assert!(!rules.honor_labels && rules.honor_timestamps && !rules.track_timestamps_staleness);
     assert!(rules.enable_compression && rules.follow_redirects && !rules.extra_scrape_metrics);
     use ScrapeProtocol::*;

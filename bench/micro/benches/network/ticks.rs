@@ -43,20 +43,8 @@ impl BodySink for Counter {
 
 fn rules() -> ScrapeRules {
     ScrapeRules {
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        metric_relabel_configs: Default::default(),
-        sample_limit: 0,
-        label_limit: 0,
-        label_name_length_limit: 0,
-        label_value_length_limit: 0,
-        body_size_limit_bytes: 0,
-        extra_scrape_metrics: false,
-        enable_compression: true,
-        follow_redirects: true,
         scrape_protocols: vec![ScrapeProtocol::PrometheusText0_0_4],
-        fallback_scrape_protocol: None,
+        ..ScrapeRules::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random bodies, edits of them, rules and steps.
 
-use super::{relabel, rules};
+use super::relabel;
 use crate::config::model::ScrapeRules;
 use crate::parse::Dialect;
 use crate::relabel::Action;
@@ -232,18 +232,17 @@ pub(super) fn scrape_rules() -> impl Strategy<Value = ScrapeRules> {
         any::<bool>(),
     )
         .prop_map(
-            |([honor_labels, track], honor_timestamps, configs, limits, extra)| {
-                let mut rules = rules();
-                rules.honor_labels = honor_labels;
-                rules.honor_timestamps = honor_timestamps;
-                rules.track_timestamps_staleness = track;
-                rules.sample_limit = limits.0;
-                rules.label_limit = limits.1;
-                rules.label_name_length_limit = limits.2;
-                rules.label_value_length_limit = limits.3;
-                rules.extra_scrape_metrics = extra;
-                rules.metric_relabel_configs = hashmod_relabel(&configs);
-                rules
+            |([honor_labels, track], honor_timestamps, configs, limits, extra)| ScrapeRules {
+                honor_labels,
+                honor_timestamps,
+                track_timestamps_staleness: track,
+                metric_relabel_configs: hashmod_relabel(&configs),
+                sample_limit: limits.0,
+                label_limit: limits.1,
+                label_name_length_limit: limits.2,
+                label_value_length_limit: limits.3,
+                extra_scrape_metrics: extra,
+                ..ScrapeRules::default()
             },
         )
 }

@@ -24,7 +24,7 @@ fn counts(h: &mut Harness, lines: &[String]) -> (u32, u32) {
 
 #[test]
 fn a_steady_body_is_matched_wholly() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let lines = lines(1000);
     assert_eq!(counts(&mut h, &lines), (0, 1000));
     let first = h.last.take().unwrap();
@@ -38,7 +38,7 @@ fn a_steady_body_is_matched_wholly() {
 
 #[test]
 fn only_changed_lines_are_parsed() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let mut lines = lines(1000);
     counts(&mut h, &lines);
     // Changed.
@@ -90,7 +90,7 @@ fn only_changed_lines_are_parsed() {
 
 #[test]
 fn timestamps_and_exemplars_are_matched() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.dialect = Dialect::OpenMetrics;
     for n in 0..4 {
         let at = h.now_ms / 1000 + 1;
@@ -105,7 +105,7 @@ fn timestamps_and_exemplars_are_matched() {
 
 #[test]
 fn churn_does_not_slow_down_over_time() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let mut lines = lines(1000);
     counts(&mut h, &lines);
     for round in 0..60 {
@@ -126,7 +126,7 @@ fn churn_does_not_slow_down_over_time() {
 fn replicas_share_everything() {
     let rules = Arc::new(ScrapeRules {
         metric_relabel_configs: relabel(&[(Action::Drop, &["__name__"], "m0", "", "$1")]),
-        ..rules()
+        ..ScrapeRules::default()
     });
     let mut tables = Tables::new();
     let mut one = None;
@@ -172,7 +172,7 @@ fn replicas_share_everything() {
 #[test]
 fn a_hostile_body_costs_no_more_than_its_lines() {
     // Equal lines, all colliding; then shifted, so that every one is looked up.
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let mut body = "m 1\n".repeat(50_000);
     h.scrape(&body);
     assert_eq!(h.stats().duplicates, 49_999);
@@ -202,7 +202,7 @@ fn own_body(target: usize) -> String {
 #[test]
 fn text_of_one_target_alone_is_given_up() {
     let mut tables = Tables::new();
-    let rules = Arc::new(rules());
+    let rules = Arc::new(ScrapeRules::default());
     let mut states: Vec<_> = (0..4)
         .map(|id| TargetState::new(target(id, &[("instance", "i")]), rules.clone()))
         .collect();

@@ -20,25 +20,6 @@ use std::sync::Arc;
 /// Time between two scrapes of a test.
 const STEP_MS: i64 = 15_000;
 
-fn rules() -> ScrapeRules {
-    ScrapeRules {
-        honor_labels: false,
-        honor_timestamps: true,
-        track_timestamps_staleness: false,
-        metric_relabel_configs: Rules::default(),
-        sample_limit: 0,
-        label_limit: 0,
-        label_name_length_limit: 0,
-        label_value_length_limit: 0,
-        body_size_limit_bytes: 0,
-        extra_scrape_metrics: false,
-        enable_compression: true,
-        follow_redirects: true,
-        scrape_protocols: Vec::new(),
-        fallback_scrape_protocol: None,
-    }
-}
-
 fn relabel(configs: &[(Action, &[&str], &str, &str, &str)]) -> Rules {
     let configs = configs
         .iter()

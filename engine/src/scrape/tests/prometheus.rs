@@ -5,7 +5,7 @@ use ringscrape_wal::scrape::Scrape;
 
 #[test]
 fn test_scrape_loop_run_creates_stale_markers_on_failed_scrape() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let first = h.scrape("metric_a 42\n");
     assert_eq!(exposed(&first), [("metric_a".into(), 42.0)]);
     assert_eq!(automatic(&first), [1.0, 1.0, 1.0, 1.0]);
@@ -20,7 +20,7 @@ fn test_scrape_loop_run_creates_stale_markers_on_failed_scrape() {
 
 #[test]
 fn test_scrape_loop_run_creates_stale_markers_on_parse_failure() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.scrape("metric_a 42\n");
     let failed = h.scrape("7&-\n");
     assert_eq!(stale(&failed), ["metric_a"]);
@@ -30,7 +30,7 @@ fn test_scrape_loop_run_creates_stale_markers_on_parse_failure() {
 
 #[test]
 fn what_stood_before_a_parse_error_counts_as_seen() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.scrape("a 1\nb 1\nc 1\n");
     let failed = h.scrape("a 2\nnew 1\nb{ 1\n");
     assert_eq!(stale(&failed), ["b", "c"]);
@@ -43,7 +43,7 @@ fn what_stood_before_a_parse_error_counts_as_seen() {
 fn test_scrape_loop_run_creates_stale_markers_on_sample_limit() {
     let mut h = Harness::new(ScrapeRules {
         sample_limit: 4,
-        ..rules()
+        ..ScrapeRules::default()
     });
     let first = h.scrape("a 1\nb 1\nc 1\nd 1\n");
     assert_eq!(automatic(&first), [1.0, 4.0, 4.0, 4.0]);
@@ -60,7 +60,7 @@ fn test_scrape_loop_run_creates_stale_markers_on_sample_limit() {
 fn test_scrape_loop_run_creates_stale_markers_on_sample_limit_with_disappearing_series() {
     let mut h = Harness::new(ScrapeRules {
         sample_limit: 3,
-        ..rules()
+        ..ScrapeRules::default()
     });
     h.scrape("a 1\nb 1\nc 1\n");
     // `x` is first seen in a scrape that is rolled back; `c` is beyond the limit now.
@@ -75,7 +75,7 @@ fn test_scrape_loop_append_sample_limit_counts_after_relabelling() {
     let mut h = Harness::new(ScrapeRules {
         sample_limit: 1,
         metric_relabel_configs: relabel(&[(Action::Drop, &["n"], "1|3", "", "$1")]),
-        ..rules()
+        ..ScrapeRules::default()
     });
     let over = h.scrape("m{n=\"1\"} 1\nm{n=\"2\"} 1\nm{n=\"3\"} 1\nm{n=\"4\"} 1\nm{n=\"2\"} 1\n");
     assert_eq!(over.error, Some("sample limit"));
@@ -97,7 +97,7 @@ fn test_scrape_loop_append_sample_limit_counts_after_relabelling() {
 
 #[test]
 fn test_scrape_loop_append_no_staleness_if_timestamp() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let at = h.now_ms + STEP_MS;
     h.scrape(&format!("metric_a 42 {at}\n"));
     assert!(stale(&h.scrape("")).is_empty());
@@ -108,7 +108,7 @@ fn test_scrape_loop_append_no_staleness_if_timestamp() {
 fn test_scrape_loop_append_staleness_if_track_timestamp_staleness() {
     let mut h = Harness::new(ScrapeRules {
         track_timestamps_staleness: true,
-        ..rules()
+        ..ScrapeRules::default()
     });
     let at = h.now_ms + STEP_MS;
     h.scrape(&format!("metric_a 42 {at}\n"));
@@ -119,7 +119,7 @@ fn test_scrape_loop_append_staleness_if_track_timestamp_staleness() {
 fn test_scrape_loop_discard_timestamp() {
     let mut h = Harness::new(ScrapeRules {
         honor_timestamps: false,
-        ..rules()
+        ..ScrapeRules::default()
     });
     let record = h.scrape("metric_a 1 0\n");
     assert_eq!(record.samples[0].2, h.now_ms);
@@ -130,7 +130,7 @@ fn test_scrape_loop_discard_timestamp() {
 fn test_scrape_loop_run_creates_stale_markers_on_ooo_append() {
     let mut h = Harness::new(ScrapeRules {
         track_timestamps_staleness: true,
-        ..rules()
+        ..ScrapeRules::default()
     });
     let at = h.now_ms + STEP_MS;
     h.scrape(&format!("a 1 {at}\nb 1\n"));
@@ -143,7 +143,7 @@ fn test_scrape_loop_run_creates_stale_markers_on_ooo_append() {
 
 #[test]
 fn test_scrape_loop_out_of_bounds_time_error() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let at = h.now_ms + STEP_MS + 600_001;
     let record = h.scrape(&format!("future 1 {at}\nlimit 1 {}\nnormal 1\n", at - 1));
     assert_eq!(
@@ -156,7 +156,7 @@ fn test_scrape_loop_out_of_bounds_time_error() {
 
 #[test]
 fn test_scrape_loop_series_added_duplicates() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let record = h.scrape("m 1\nm 2\nm 3\n");
     assert_eq!(exposed(&record), [("m".into(), 1.0)]);
     assert_eq!(automatic(&record), [1.0, 3.0, 3.0, 1.0]);
@@ -166,7 +166,7 @@ fn test_scrape_loop_series_added_duplicates() {
         [1.0, 3.0, 3.0, 0.0]
     );
     // With distinct timestamps of their own all are taken.
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let at = h.now_ms + STEP_MS;
     let record = h.scrape(&format!("m 1 {}\nm 1 {}\nm 1 {at}\n", at - 2, at - 1));
     let times: Vec<_> = record.samples[..3].iter().map(|sample| sample.2).collect();
@@ -176,7 +176,7 @@ fn test_scrape_loop_series_added_duplicates() {
 
 #[test]
 fn test_scrape_loop_series_added_counts_what_was_not_there() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     assert_eq!(automatic(&h.scrape("a 1\nb 1\n"))[3], 2.0);
     assert_eq!(automatic(&h.scrape("a 1\nb 1\n"))[3], 0.0);
     assert_eq!(automatic(&h.scrape("a 1\nc 1\n"))[3], 1.0);
@@ -194,7 +194,7 @@ fn test_scrape_loop_series_added_counts_what_was_not_there() {
 #[test]
 fn test_scrape_loop_run_reports_empty_body_as_success() {
     for dialect in [Dialect::Text, Dialect::OpenMetrics] {
-        let mut h = Harness::new(rules());
+        let mut h = Harness::new(ScrapeRules::default());
         h.dialect = dialect;
         let end = if dialect == Dialect::Text {
             ""
@@ -211,7 +211,7 @@ fn test_scrape_loop_run_reports_empty_body_as_success() {
 
 #[test]
 fn openmetrics_without_eof_fails() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.dialect = Dialect::OpenMetrics;
     h.scrape("a 1\nb 1\n# EOF\n");
     let record = h.scrape("a 1\nb 1\n");
@@ -232,21 +232,21 @@ fn test_label_limits() {
     };
     let limit = |limit| ScrapeRules {
         label_limit: limit,
-        ..rules()
+        ..ScrapeRules::default()
     };
     // __name__, instance and job count.
     assert!(!exceeded(limit(4), "m{a=\"1\"} 1\n"));
     assert!(exceeded(limit(4), "m{a=\"1\",b=\"2\"} 1\n"));
     let names = |limit| ScrapeRules {
         label_name_length_limit: limit,
-        ..rules()
+        ..ScrapeRules::default()
     };
     assert!(!exceeded(names(8), "m{name=\"value\"} 1\n"));
     assert!(exceeded(names(8), "m{longer_one=\"value\"} 1\n"));
     assert!(exceeded(names(7), "m 1\n"), "instance has 8 bytes");
     let values = |limit| ScrapeRules {
         label_value_length_limit: limit,
-        ..rules()
+        ..ScrapeRules::default()
     };
     assert!(
         !exceeded(values(2), "m{n=\"é\"} 1\n"),
@@ -254,7 +254,7 @@ fn test_label_limits() {
     );
     assert!(exceeded(values(2), "m{n=\"é.\"} 1\n"));
     let target = target(9, &[("instance", "long one"), ("job", "j")]);
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.state = TargetState::new(target, Arc::new(values(5)));
     assert_eq!(
         h.scrape("m 1\n").error,
@@ -267,7 +267,7 @@ fn test_label_limits() {
 fn a_label_limit_stops_the_scrape_where_it_is_exceeded() {
     let mut h = Harness::new(ScrapeRules {
         label_limit: 4,
-        ..rules()
+        ..ScrapeRules::default()
     });
     h.scrape("a 1\nb 1\nc 1\n");
     let record = h.scrape("a 1\nbad{x=\"1\",y=\"1\"} 1\nb 1\nc 1\nnot a line\n");
@@ -285,7 +285,7 @@ fn test_scrape_loop_append_honor_labels() {
     let with = |honor_labels, instance: &str, body: &str| {
         let mut h = Harness::new(ScrapeRules {
             honor_labels,
-            ..rules()
+            ..ScrapeRules::default()
         });
         let target = target(2, &[("instance", instance), ("job", "j"), ("n", "2")]);
         h.state = TargetState::new(target, h.state.rules.clone());
@@ -325,7 +325,7 @@ fn test_scrape_loop_append_forced_extra_metrics() {
     let mut h = Harness::new(ScrapeRules {
         extra_scrape_metrics: true,
         sample_limit: 7,
-        ..rules()
+        ..ScrapeRules::default()
     });
     let last = |record: &Record| {
         let from = record.samples.len() - 3;
@@ -353,7 +353,7 @@ fn test_scrape_loop_append_forced_extra_metrics() {
 
 #[test]
 fn test_scrape_loop_end_of_run_staleness() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     assert!(
         end_of_run(&mut h.tables, &mut h.state, 5).is_none(),
         "never scraped"
@@ -378,7 +378,7 @@ fn test_scrape_loop_end_of_run_staleness() {
 
 #[test]
 fn a_restart_ends_what_vanished_meanwhile() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.scrape(&format!("a 1\nb 1\nc 1\nd 1 {}\n", h.now_ms));
     let outcome = h.last.take().unwrap();
     let scrape = Scrape {
@@ -393,17 +393,17 @@ fn a_restart_ends_what_vanished_meanwhile() {
         stale: outcome.stale,
         sides: outcome.sides,
     };
-    let mut after = Harness::new(rules());
+    let mut after = Harness::new(ScrapeRules::default());
     after.now_ms = h.now_ms;
     assert!(after.state.restore(&scrape));
     let record = after.scrape("# TYPE b gauge\nb 2\n");
     assert_eq!(stale(&record), ["a", "c"]);
     assert!(stale(&after.scrape("b 2\n")).is_empty());
     assert!(!after.state.restore(&scrape), "too late");
-    let mut failing = Harness::new(rules());
+    let mut failing = Harness::new(ScrapeRules::default());
     assert!(failing.state.restore(&scrape));
     assert_eq!(stale(&failing.fail()), ["a", "b", "c"]);
-    let mut gone = Harness::new(rules());
+    let mut gone = Harness::new(ScrapeRules::default());
     assert!(gone.state.restore(&scrape));
     let outcome = end_of_run(&mut gone.tables, &mut gone.state, h.now_ms + 1).unwrap();
     assert_eq!(outcome.stats.stale_markers, 8);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn changed_help_moved_lines_and_new_rules_end_no_series() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.scrape("# HELP a one\na 1\nb{x=\"1\",y=\"2\"} 1\nc 1\n");
     for body in [
         "# HELP a two\na 1\nb{x=\"1\",y=\"2\"} 1\nc 1\n",
@@ -16,7 +16,7 @@ fn changed_help_moved_lines_and_new_rules_end_no_series() {
     }
     h.state.set_rules(Arc::new(ScrapeRules {
         metric_relabel_configs: relabel(&[(Action::Drop, &["__name__"], "c", "", "$1")]),
-        ..rules()
+        ..ScrapeRules::default()
     }));
     let record = h.scrape("c 1\na 1\nb{y=\"2\",x=\"1\"} 1\n");
     assert_eq!(stale(&record), ["c"]);
@@ -29,7 +29,7 @@ fn changed_help_moved_lines_and_new_rules_end_no_series() {
 
 #[test]
 fn the_type_in_force_decides_on_bounds() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let typed = h.scrape("# TYPE a histogram\nx 1\na_bucket{le=\"1\"} 1\na_bucket{le=\"2\"} 1\n");
     assert_eq!(exposed(&typed)[1].0, "a_bucket{le=1.0}");
     let untyped = h.scrape("x 1\na_bucket{le=\"1\"} 1\na_bucket{le=\"2\"} 1\n");
@@ -42,7 +42,7 @@ fn the_type_in_force_decides_on_bounds() {
 fn series_that_collide_after_relabelling_are_counted() {
     let mut h = Harness::new(ScrapeRules {
         metric_relabel_configs: relabel(&[(Action::LabelDrop, &[], "n", "", "$1")]),
-        ..rules()
+        ..ScrapeRules::default()
     });
     let record = h.scrape("m{n=\"1\"} 1\nm{n=\"2\"} 2\n");
     assert_eq!(exposed(&record), [("m".into(), 1.0)]);
@@ -56,7 +56,7 @@ fn series_that_collide_after_relabelling_are_counted() {
 
 #[test]
 fn an_exposed_automatic_series_is_not_written_twice() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let record = h.scrape("a 1\nup 7\n");
     assert!(is_unique(&record));
     let ups: Vec<_> = record
@@ -74,7 +74,7 @@ fn an_exposed_automatic_series_is_not_written_twice() {
 
 #[test]
 fn an_exemplar_is_sent_once() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.dialect = Dialect::OpenMetrics;
     let count = |h: &mut Harness, body: &str| h.scrape(&format!("{body}\n# EOF\n")).exemplars.len();
     assert_eq!(count(&mut h, "a_total 1 # {t=\"1\"} 1"), 1);
@@ -94,7 +94,7 @@ fn an_exemplar_is_sent_once() {
 
 #[test]
 fn exemplars_take_the_time_of_their_sample() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.dialect = Dialect::OpenMetrics;
     let at = h.now_ms / 1000 + 1;
     let body =
@@ -106,7 +106,7 @@ fn exemplars_take_the_time_of_their_sample() {
 
 #[test]
 fn errors_name_line_and_column() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.scrape("# HELP a x\na 1\n\n\nb 1\nc 1\n");
     h.scrape("# HELP a x\na 1\n\n\nb 1\nc{x=y} 1\n");
     let error = h.last.as_ref().unwrap().error.clone();
@@ -121,7 +121,7 @@ fn errors_name_line_and_column() {
 
 #[test]
 fn a_walk_that_is_not_fed_to_its_end_fails() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     h.scrape("a 1\nb 1\n");
     let report = h.report(b"");
     let mut walk = Walk::begin(&mut h.tables, &h.state, h.dialect);
@@ -134,7 +134,7 @@ fn a_walk_that_is_not_fed_to_its_end_fails() {
 
 #[test]
 fn what_no_target_uses_is_swept() {
-    let mut h = Harness::new(rules());
+    let mut h = Harness::new(ScrapeRules::default());
     let body: String = (0..3000).map(|n| format!("m{{n=\"{n}\"}} {n}\n")).collect();
     h.scrape(&body);
     let full = h.tables.memory_use();
@@ -150,7 +150,7 @@ fn what_no_target_uses_is_swept() {
         (little.text_blocks, little.derived_blocks, little.layouts),
         (1, 1, 1)
     );
-    h.state = TargetState::new(h.state.target().clone(), Arc::new(rules()));
+    h.state = TargetState::new(h.state.target().clone(), Arc::new(ScrapeRules::default()));
     h.tables.sweep();
     h.tables.trim();
     assert_eq!(h.tables.memory_use(), crate::matcher::MemoryUse::default());
