@@ -487,40 +487,40 @@ fn two_thousand_at_once<D: Loopback>() {
 }
 
 fn the_duration_ends_with_the_arrival_not_with_the_reading<D: Loopback>() {
+    /// A shard that is busy elsewhere, for this long.
+    const BUSY_NS: u64 = 50_000_000;
+    /// The kernel begins to note times some while after the first socket that asks for them.
+    const ROUNDS_MAX: usize = 40;
     let (sent, wait_sent) = channel();
     let server = Server::new(move |listener| {
         let mut stream = accept_one(&listener);
-        for _ in 0..2 {
-            read_request(&mut stream);
+        while !read_request(&mut stream).is_empty() {
             stream.write_all(&ok("", b"a 1\n")).unwrap();
             sent.send(()).unwrap();
         }
     });
     let mut client = Client::<D>::new();
-    // The kernel may begin to note times only after the first connection.
     client.fetch(0, server.address);
     take_ok(&mut client, 0);
     wait_sent.recv().unwrap();
-    let begin_ns = client.now().monotonic_ns;
-    client.start(0, &[server.address]);
-    // The request goes out with the next wait or poll at the latest.
-    client.fetcher.wait(Some(Duration::ZERO), false).unwrap();
-    wait_sent.recv().unwrap();
-    let arrived_ns = client.now().monotonic_ns;
-    // A shard that is busy elsewhere.
-    const BUSY_NS: u64 = 50_000_000;
-    while client.now().monotonic_ns < arrived_ns + BUSY_NS {
-        std::hint::spin_loop();
-    }
-    client.finish();
-    let stats = client.sink.take(0).1.unwrap();
-    let elapsed_ns = client.now().monotonic_ns - begin_ns;
-    assert!(stats.connection_reused);
-    assert!(
-        stats.duration_ns < elapsed_ns - BUSY_NS / 2,
-        "{} {elapsed_ns}",
-        stats.duration_ns
-    );
+    let mut ends_with_the_arrival = || {
+        let begin_ns = client.now().monotonic_ns;
+        client.start(0, &[server.address]);
+        // The request goes out with the next wait or poll at the latest.
+        client.fetcher.wait(Some(Duration::ZERO), false).unwrap();
+        wait_sent.recv().unwrap();
+        let arrived_ns = client.now().monotonic_ns;
+        while client.now().monotonic_ns < arrived_ns + BUSY_NS {
+            std::hint::spin_loop();
+        }
+        client.finish();
+        let stats = client.sink.take(0).1.unwrap();
+        let elapsed_ns = client.now().monotonic_ns - begin_ns;
+        assert!(stats.connection_reused);
+        stats.duration_ns < elapsed_ns - BUSY_NS / 2
+    };
+    assert!((0..ROUNDS_MAX).any(|_| ends_with_the_arrival()));
+    drop(client);
     server.join();
 }
 
