@@ -1,15 +1,18 @@
 //! Scrapes -> time to make them a compressed remote write 1.0 request, by construction and by
-//! searching, beside what the memory alone costs: a copy of the request.
+//! searching, or a 2.0 request, beside what the memory alone costs: a copy of the request.
 //!
 //! The sizes are printed once, in bytes a sample.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use ringscrape_engine::remote_write::construct::Template;
 use ringscrape_engine::remote_write::encode::{Options, TargetLabels, encode, positions};
-use ringscrape_engine::remote_write::request::{Compression, Compressor, OpenRequest};
+use ringscrape_engine::remote_write::metadata::Metadata;
+use ringscrape_engine::remote_write::references::References;
+use ringscrape_engine::remote_write::request::{Compression, Compressor, Form, OpenRequest};
 use ringscrape_micro::{KeptEdits, Logged, START_MS, kube_like, node_like};
 use ringscrape_wal::scrape::Scrape;
 
@@ -21,6 +24,7 @@ const SCRAPES: u32 = 10;
 struct Batch {
     scrapes: Vec<(Arc<Scrape>, TargetLabels)>,
     edits: KeptEdits,
+    references: Vec<(u64, Arc<References>)>,
     samples: u32,
 }
 
@@ -35,7 +39,16 @@ impl Batch {
                 (scrape, labels)
             })
             .collect();
+        let mut metadata = Metadata::default();
+        metadata.observe(&first.layout);
+        let runs = first.layout.runs.iter();
+        let references = runs.map(|run| {
+            let family = |name: &str| metadata.family(&run.block.families, name);
+            let references = References::new(&run.block, family).expect("BUG: an odd block");
+            (run.block.id, Arc::new(references))
+        });
         Self {
+            references: references.collect(),
             edits: KeptEdits::new(&first),
             samples: SCRAPES * positions(&first),
             scrapes,
@@ -57,6 +70,19 @@ impl Batch {
         }
     }
 
+    fn number(&self, request: &mut OpenRequest) {
+        for (scrape, labels) in &self.scrapes {
+            let options = Options::default();
+            request.encode(scrape, labels, 0..positions(scrape), options, |block| {
+                let found = self.references.iter().find(|(id, _)| *id == block.id);
+                Template {
+                    references: found.map(|(_, references)| references.clone()),
+                    ..Template::default()
+                }
+            });
+        }
+    }
+
     fn construct(&self, request: &mut OpenRequest, kept: bool) {
         for (scrape, labels) in &self.scrapes {
             let options = Options::default();
@@ -72,6 +98,38 @@ impl Batch {
             );
         }
     }
+}
+
+/// Requests of version 2.0: with the symbols of the request before, and without.
+fn second(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    batch: &Batch,
+    compression: Compression,
+    compressor: &mut Compressor,
+) {
+    let form = compression.name();
+    let mut request = OpenRequest::new(Form::v2(compression));
+    group.bench_function(format!("{name}/2.0 {form}"), |bench| {
+        bench.iter(|| {
+            batch.number(&mut request);
+            request.finish(compressor)
+        });
+    });
+    group.bench_function(format!("{name}/2.0 new symbols {form}"), |bench| {
+        bench.iter(|| {
+            request.clear();
+            batch.number(&mut request);
+            request.finish(compressor)
+        });
+    });
+    request.clear();
+    batch.number(&mut request);
+    let each = |len: usize| len as f64 / f64::from(batch.samples);
+    let raw_len = each(request.raw_len());
+    eprintln!("encode/{name}/2.0 write: {raw_len:.2} bytes a sample");
+    let len = each(request.finish(compressor).len());
+    eprintln!("encode/{name}/2.0 {form}: {len:.2} bytes a sample");
 }
 
 fn encode_benches(criterion: &mut Criterion) {
@@ -95,7 +153,7 @@ fn encode_benches(criterion: &mut Criterion) {
         size("write", plain.len());
         for compression in [Compression::Snappy, Compression::Zstd] {
             let form = compression.name();
-            let mut request = OpenRequest::new(compression);
+            let mut request = OpenRequest::new(Form::v1(compression));
             group.bench_function(format!("{name}/construct only {form}"), |bench| {
                 bench.iter(|| {
                     batch.construct(&mut request, true);
@@ -113,6 +171,9 @@ fn encode_benches(criterion: &mut Criterion) {
                 batch.construct(&mut request, kept);
                 size(&label, request.finish(&mut compressor).len());
             }
+        }
+        for compression in [Compression::Snappy, Compression::Zstd] {
+            second(&mut group, name, &batch, compression, &mut compressor);
         }
         group.bench_function(format!("{name}/search snappy"), |bench| {
             bench.iter(|| compressor.compress(black_box(&plain), Compression::Snappy));

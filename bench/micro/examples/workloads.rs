@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use ringscrape_engine::fetch::inflate::Gunzip;
 use ringscrape_engine::remote_write::encode::{Options, TargetLabels, positions};
-use ringscrape_engine::remote_write::request::{Compression, Compressor, OpenRequest};
+use ringscrape_engine::remote_write::request::{Compression, Compressor, Form, OpenRequest};
 use ringscrape_micro::{
     KeptEdits, Logged, START_MS, Scraper, churned, kube_like, log_without_files, node_like,
     write_pending,
@@ -107,7 +107,7 @@ fn encode_and_compress(runs: u32) -> u32 {
     let (logged, scrape) = logged();
     let target = TargetLabels::new(logged.target());
     let range = 0..positions(&scrape);
-    let mut request = OpenRequest::new(Compression::Zstd);
+    let mut request = OpenRequest::new(Form::v1(Compression::Zstd));
     let mut compressor = Compressor::new();
     let edits = KeptEdits::new(&scrape);
     for _ in 0..runs {

@@ -30,8 +30,8 @@ impl KeptEdits {
     pub fn template(&self, block: &Block) -> Template {
         let found = self.0.iter().find(|(id, _)| *id == block.id);
         Template {
-            block: None,
             edits: found.map(|(_, edits)| edits.clone()),
+            ..Template::default()
         }
     }
 }

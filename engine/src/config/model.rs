@@ -160,6 +160,8 @@ pub struct Endpoint {
     pub write_relabel_configs: Rules,
     /// `global.external_labels`: added where the series lacks the name, before write relabelling.
     pub external_labels: Labels,
+    /// `protobuf_message`, default 1.0.
+    pub protobuf_message: ProtobufMessage,
     /// `compression`, default auto.
     pub compression: CompressionChoice,
     /// `send_exemplars`, default false.
@@ -172,13 +174,23 @@ pub struct Endpoint {
     pub queue: QueueConfig,
 }
 
+/// `protobuf_message`: what requests hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ProtobufMessage {
+    /// `prometheus.WriteRequest`: remote write 1.0.
+    #[default]
+    Version1,
+    /// `io.prometheus.write.v2.Request`: remote write 2.0, or 1.0 where that is not taken.
+    Version2,
+}
+
 /// `compression`: how requests are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum CompressionChoice {
-    /// Zstd where it is taken, else snappy.
+    /// Zstd where it is taken, else snappy; for remote write 2.0 snappy.
     #[default]
     Auto,
-    /// Remote write 1.0.
+    /// As Prometheus does.
     Snappy,
     /// VictoriaMetrics' remote write protocol.
     Zstd,

@@ -2,9 +2,9 @@
 
 use super::discovery::http_url;
 use super::global::Global;
-use super::section::{Fields, HTTP_CLIENT, Section, key, not_supported};
+use super::section::{Fields, HTTP_CLIENT, Section, key};
 use super::yaml::{At, Node, Value};
-use super::{CompressionChoice, Endpoint, QueueConfig, relabel};
+use super::{CompressionChoice, Endpoint, ProtobufMessage, QueueConfig, relabel};
 use std::sync::Arc;
 
 /// `remote_write[]`.
@@ -59,16 +59,17 @@ pub(crate) const REMOTE_WRITE: Section = Section {
         ),
         key(
             "protobuf_message",
+            "`prometheus.WriteRequest` or `io.prometheus.write.v2.Request`",
             "`prometheus.WriteRequest`",
-            "`prometheus.WriteRequest`",
-            "Remote write 1.0.",
+            "Remote write 1.0 or 2.0. An endpoint that does not take 2.0 gets 1.0, which is logged.",
         ),
         key(
             "compression",
             "`auto`, `snappy` or `zstd`",
             "auto (not in Prometheus: snappy)",
             "`auto` offers zstd as VictoriaMetrics takes it, which is half the size, and sends \
-             snappy to an endpoint that refuses it. The others are sent whatever is answered.",
+             snappy to an endpoint that refuses it; for remote write 2.0 it is snappy. The others \
+             are sent whatever is answered.",
         ),
         key("queue_config", "mapping", "none", "How sending is paced."),
         key(
@@ -148,7 +149,12 @@ pub(crate) const METADATA: Section = Section {
             "true",
             "Whether HELP, TYPE and UNIT are sent.",
         ),
-        key("send_interval", "duration", "1m", "How often."),
+        key(
+            "send_interval",
+            "duration",
+            "1m",
+            "How often; in remote write 2.0 they are part of every series.",
+        ),
         key(
             "max_samples_per_send",
             "count",
@@ -176,6 +182,11 @@ const RESERVED_HEADERS: [&str; 15] = [
     "www-authenticate",
     "x-prometheus-remote-write-version",
     "x-victoriametrics-remote-write-version",
+];
+
+const MESSAGES: [(ProtobufMessage, &str); 2] = [
+    (ProtobufMessage::Version1, "prometheus.WriteRequest"),
+    (ProtobufMessage::Version2, "io.prometheus.write.v2.Request"),
 ];
 
 const COMPRESSIONS: [(CompressionChoice, &str); 3] = [
@@ -231,18 +242,6 @@ fn endpoint(fields: &Fields<'_>, global: &Global) -> Endpoint {
     fields.only("round_robin_dns", &["false"]);
     fields.only("enable_http2", &["false"]);
     fields.only("follow_redirects", &["false"]);
-    const MESSAGE: &str = "prometheus.WriteRequest";
-    match fields.text("protobuf_message") {
-        None | Some("" | MESSAGE) => {}
-        Some(other @ "io.prometheus.write.v2.Request") => {
-            fields.refuse("protobuf_message", not_supported(&format!("`{other}`")));
-        }
-        Some(other) => {
-            let message =
-                format!("`protobuf_message`: {other:?} is not allowed here; give {MESSAGE}");
-            fields.refuse("protobuf_message", message);
-        }
-    }
     let metadata = Fields::new(
         fields.node("metadata_config").unwrap_or(&NO_SECTION),
         &METADATA,
@@ -255,6 +254,12 @@ fn endpoint(fields: &Fields<'_>, global: &Global) -> Endpoint {
         remote_timeout_ms: positive(fields, "remote_timeout").unwrap_or(30_000),
         write_relabel_configs: relabel::rules(fields, "write_relabel_configs"),
         external_labels: global.external_labels.clone(),
+        protobuf_message: match fields.text("protobuf_message") {
+            Some("") => ProtobufMessage::default(),
+            _ => fields
+                .choice("protobuf_message", &MESSAGES)
+                .unwrap_or_default(),
+        },
         compression: fields
             .choice("compression", &COMPRESSIONS)
             .unwrap_or_default(),

@@ -381,7 +381,7 @@ fn remote_write(out: &mut Exposition, shards: &[ShardFigures]) {
                 ("url", parts[0].url.as_str()),
                 ("compression", compression.name()),
             ];
-            let uses = |part: &&&EndpointFigures| part.stats.compression == compression;
+            let uses = |part: &&&EndpointFigures| part.stats.form.compression == compression;
             let shards = parts.iter().filter(uses).count();
             out.sample(&table::RW_COMPRESSION, &labels, shards as f64);
         }

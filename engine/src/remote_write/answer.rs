@@ -10,9 +10,10 @@
 //! records (units), without a budget, and a refused unit counts as sent again: others in the same
 //! request may not have arrived.
 
-use super::batch::Piece;
+use super::batch::{Piece, Unit};
+use super::offer::Verdict;
 use super::queue::{Notice, Now, ShardQueue};
-use super::retry::{Action, CONFIG_FAULT_PAUSE_MS, SendResult, decide};
+use super::retry::{Action, CONFIG_FAULT_PAUSE_MS, SendResult, decide, is_out_of_order};
 use super::stats::DropCause;
 use super::window::{Isolation, RequestId, State};
 use super::wire::labels_text;
@@ -28,6 +29,8 @@ const SUSPECT_MS: u64 = 10 * 60_000;
 const SUSPECTS_MAX: usize = 4_096;
 /// How long nothing more is said of a receiver that does not answer.
 const RETRYING_QUIET_MS: u64 = 60_000;
+/// How long nothing more is said of a receiver that has not written all.
+const UNWRITTEN_QUIET_MS: u64 = 10 * 60_000;
 /// Bytes of a series or an answer shown in a notice.
 const SHOWN_BYTES_MAX: usize = 300;
 
@@ -54,19 +57,30 @@ impl ShardQueue {
         self.stats.latency.record(elapsed_us);
         let batch = self.window.get_mut(sequence);
         batch.state = State::Due(now.monotonic_ms);
-        if self.offer.answered(batch.pieces[0].compression, result) {
-            return;
+        match self.offer.answered(batch.pieces[0].form, result) {
+            Verdict::Content => {}
+            Verdict::OtherCompression => return,
+            Verdict::OtherMessage => {
+                // A success without a word of what was written may be one.
+                batch.pieces[0].may_have_arrived |= class == 2;
+                if !std::mem::replace(&mut self.fell_back, true) {
+                    self.notice(Notice::FellBack {
+                        answer: answer_text(result),
+                    });
+                }
+                return;
+            }
         }
         match decide(result, self.endpoint.queue.retry_on_http_429) {
             Action::Done => {
-                self.acknowledged(sequence);
+                self.acknowledged(sequence, DropCause::NotWritten, result, now);
                 if self.retrying_until_ms.take().is_some() {
                     self.notice(Notice::Recovered);
                 }
             }
             Action::PartlyStored => {
                 self.stats.requests_partly_stored += 1;
-                self.acknowledged(sequence);
+                self.acknowledged(sequence, DropCause::Refused, result, now);
             }
             Action::Retry { retry_after_ms } => {
                 let batch = self.window.get_mut(sequence);
@@ -152,13 +166,45 @@ impl ShardQueue {
         })
     }
 
-    fn acknowledged(&mut self, sequence: u64) {
+    /// Ends the first piece: the receiver has it, or as much of it as it says. For `cause` it has
+    /// not the rest.
+    fn acknowledged(&mut self, sequence: u64, cause: DropCause, result: &SendResult, now: Now) {
         let newest = self.window.get(sequence).timestamp_ms_newest;
         let piece = self.take_piece(sequence);
-        self.stats.samples_sent += u64::from(piece.series);
+        let written = match result {
+            SendResult::Status {
+                written: Some(written),
+                ..
+            } => written.of(piece.series),
+            _ => piece.series,
+        };
+        self.stats.samples_sent += u64::from(written);
         let highest = &mut self.stats.timestamp_ms_highest_sent;
         *highest = (*highest).max(newest);
+        let rest = piece.series - written;
+        if rest > 0 && self.has_arrived_before(&piece, result) {
+            self.stats.samples_resent += u64::from(rest);
+        } else if rest > 0 {
+            self.stats.drop_samples(cause, rest.into());
+            if now.monotonic_ms >= self.unwritten_quiet_until_ms {
+                self.unwritten_quiet_until_ms = now.monotonic_ms + UNWRITTEN_QUIET_MS;
+                self.notice(Notice::NotWritten {
+                    samples: rest,
+                    of: piece.series,
+                    answer: answer_text(result),
+                });
+            }
+        }
         self.end_piece(sequence);
+    }
+
+    /// Whether samples of the piece are refused because they were sent before.
+    fn has_arrived_before(&self, piece: &Piece, result: &SendResult) -> bool {
+        let SendResult::Status { reason, .. } = result else {
+            return false;
+        };
+        let before = |unit: &Unit| unit.position < self.resend_end;
+        is_out_of_order(reason) && (piece.may_have_arrived || piece.units.iter().any(before))
     }
 
     fn take_piece(&mut self, sequence: u64) -> Piece {

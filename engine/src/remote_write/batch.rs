@@ -3,8 +3,9 @@
 //! A batch keeps only its compressed requests: to halve one it is uncompressed and walked, so what
 //! waits for a receiver costs a tenth or less of its encoded size.
 
-use super::request::{Compression, Compressor, OpenRequest, uncompress};
-use super::wire::SeriesWalk;
+use super::cut::Cut;
+use super::request::{Compressor, Form, Message, OpenRequest, uncompress};
+use super::v2::rewrite::as_first_version;
 use ahash::AHashMap;
 use bytes::Bytes;
 use ringscrape_wal::scrape::Position;
@@ -37,7 +38,7 @@ impl Span {
 #[derive(Debug)]
 pub(super) struct Piece {
     pub(super) body: Bytes,
-    pub(super) compression: Compression,
+    pub(super) form: Form,
     pub(super) series: u32,
     /// In log order; the sum of their series is `series`.
     pub(super) units: Vec<Unit>,
@@ -46,10 +47,10 @@ pub(super) struct Piece {
 }
 
 impl Piece {
-    fn new(body: Bytes, compression: Compression, units: Vec<Unit>) -> Self {
+    fn new(body: Bytes, form: Form, units: Vec<Unit>) -> Self {
         Self {
             body,
-            compression,
+            form,
             series: units.iter().map(|unit| unit.series).sum(),
             units,
             may_have_arrived: false,
@@ -58,45 +59,55 @@ impl Piece {
 
     /// The uncompressed request.
     pub(super) fn raw(&self) -> Vec<u8> {
-        uncompress(&self.body, self.compression)
+        uncompress(&self.body, self.form.compression)
     }
 
-    /// Compresses it anew if it is not like this.
-    pub(super) fn recompress(&mut self, compression: Compression, compressor: &mut Compressor) {
-        if self.compression != compression {
-            self.body = compressor.compress(&self.raw(), compression);
-            self.compression = compression;
+    /// Makes it of this form if it is not. A 1.0 message stays one.
+    pub(super) fn transform(&mut self, form: Form, compressor: &mut Compressor) {
+        if self.form == form || self.form == Form::v1(form.compression) {
+            return;
         }
+        let mut raw = self.raw();
+        let message = self.form.message;
+        self.form.compression = form.compression;
+        if message != form.message && message == Message::V2 {
+            raw = as_first_version(&raw);
+            self.form.message = Message::V1;
+        }
+        self.body = compressor.compress_message(&raw, self.form);
     }
 
-    /// Label fields of the first series.
+    /// Label fields of the first series, in the form of 1.0.
     pub(super) fn first_labels(&self) -> Vec<u8> {
         let raw = self.raw();
-        let first = SeriesWalk::new(&raw).next();
-        first.map_or_else(Vec::new, |(_, labels)| raw[labels].to_vec())
+        let mut cut = Cut::new(&raw, self.form.message);
+        cut.next().map_or_else(Vec::new, <[u8]>::to_vec)
     }
 
     /// Cuts it in two, order kept in both: the series for which `in_first` holds (given their
-    /// index and label fields), and the others. An empty part is `None`.
+    /// index and label fields as in 1.0), and the others. An empty part is `None`.
     pub(super) fn split(
         &self,
         compressor: &mut Compressor,
         mut in_first: impl FnMut(u32, &[u8]) -> bool,
     ) -> [Option<Self>; 2] {
         let raw = self.raw();
-        let mut parts = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
+        let mut cut = Cut::new(&raw, self.form.message);
+        let mut parts = [Vec::new(), Vec::new()];
         let mut units = self.units.iter();
         let (mut position, mut left) = (Position::default(), 0);
-        for (index, (field, labels)) in SeriesWalk::new(&raw).enumerate() {
+        let mut index = 0;
+        while let Some(labels) = cut.next() {
+            let part = usize::from(!in_first(index, labels));
+            index += 1;
+            cut.put(part);
             while left == 0
                 && let Some(unit) = units.next()
             {
                 (position, left) = (unit.position, unit.series);
             }
             left = left.saturating_sub(1);
-            let first = in_first(index as u32, &raw[labels]);
-            let (bytes, units) = &mut parts[usize::from(!first)];
-            bytes.extend_from_slice(&raw[field]);
+            let units: &mut Vec<Unit> = &mut parts[part];
             match units.last_mut() {
                 Some(Unit {
                     position: last,
@@ -108,15 +119,18 @@ impl Piece {
                 }),
             }
         }
-        parts.map(|(bytes, units)| {
+        let [first, second] = cut.finish();
+        let mut part = |raw: &[u8], units: Vec<Unit>| {
             (!units.is_empty()).then(|| {
-                let body = compressor.compress(&bytes, self.compression);
+                let body = compressor.compress_message(raw, self.form);
                 Self {
                     may_have_arrived: self.may_have_arrived,
-                    ..Self::new(body, self.compression, units)
+                    ..Self::new(body, self.form, units)
                 }
             })
-        })
+        };
+        let [units_first, units_second] = parts;
+        [part(&first, units_first), part(&second, units_second)]
     }
 
     /// Cuts it in the middle; the second is `None` if there is one series only.
@@ -206,9 +220,9 @@ impl OpenBatch {
         compressor: &mut Compressor,
     ) -> std::collections::VecDeque<Piece> {
         let units = std::mem::take(&mut self.units);
-        let compression = self.request.compression();
+        let form = self.request.form();
         let body = self.request.finish(compressor);
-        let mut piece = Some(Piece::new(body, compression, units));
+        let mut piece = Some(Piece::new(body, form, units));
         let mut pieces = std::collections::VecDeque::new();
         while let Some(whole) = piece.take() {
             if whole.series <= series_max {
@@ -227,6 +241,7 @@ impl OpenBatch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Compression;
     use super::super::wire::{put_bytes, put_label};
     use super::*;
 
@@ -253,9 +268,9 @@ mod tests {
         let mut compressor = Compressor::new();
         let body = compressor.compress(&raw, Compression::Snappy);
         let units = vec![unit(0, 2), unit(5, 3), unit(9, 4)];
-        let mut whole = Piece::new(body, Compression::Snappy, units);
+        let mut whole = Piece::new(body, Form::v1(Compression::Snappy), units);
         assert_eq!(whole.series, 9);
-        whole.recompress(Compression::Zstd, &mut compressor);
+        whole.transform(Form::v1(Compression::Zstd), &mut compressor);
 
         let [Some(a), Some(b)] = whole.halve(&mut compressor) else {
             panic!("two halves")

@@ -19,6 +19,7 @@ use super::encode::{Counts, ENTRIES_PER_CHECK, Options, TargetLabels, clip};
 use super::record::State;
 use super::rows::Rows;
 use super::sink::Sink;
+use super::v2::references::References;
 use ringscrape_wal::definition::Block;
 use ringscrape_wal::scrape::Scrape;
 use std::ops::Range;
@@ -31,6 +32,8 @@ pub struct Template {
     pub block: Option<Arc<Block>>,
     /// Its edits, if they are kept; else they are made for the moment.
     pub edits: Option<Arc<Edits>>,
+    /// What its series refer to, for a remote write 2.0 request.
+    pub references: Option<Arc<References>>,
 }
 
 /// Writes scrapes to one request after the other, and knows what the open one holds.

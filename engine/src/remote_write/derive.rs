@@ -14,6 +14,8 @@
 use super::construct::Template;
 use super::edits::{Edits, EditsBuilder};
 use super::encode::{TargetLabels, clip};
+use super::metadata::Metadata;
+use super::v2::references::References;
 use super::wire::{Malformed, get_label, put_label};
 use crate::config::Endpoint;
 use crate::labels::{Labels, LabelsBuilder, Value};
@@ -28,6 +30,8 @@ use std::sync::Arc;
 const DERIVED_BYTES_MAX: usize = 64 << 20;
 /// Bytes of edits kept, about.
 const EDITS_BYTES_MAX: usize = 64 << 20;
+/// Bytes of references kept, about.
+const REFERENCES_BYTES_MAX: usize = 64 << 20;
 /// Blocks that are remembered as seen once.
 const SEEN_BLOCKS: usize = 1 << 12;
 /// Targets whose encoded labels are kept, about.
@@ -55,6 +59,7 @@ pub struct Deriver {
     targets: Generations<u64, Arc<KnownTarget>>,
     blocks: Generations<(u64, u32), Arc<Block>>,
     edits: Generations<(u64, u32), Arc<Edits>>,
+    references: Generations<(u64, u32), Arc<References>>,
     /// Blocks that were used lately and have no edits kept, each at a place of its own hash. A
     /// block gets edits when it comes again before another one has taken its place, so that the
     /// blocks of many targets without a like do not drive out those that are used all the time.
@@ -74,6 +79,7 @@ impl Deriver {
             targets: Generations::new(TARGETS_MAX),
             blocks: Generations::new(DERIVED_BYTES_MAX),
             edits: Generations::new(EDITS_BYTES_MAX),
+            references: Generations::new(REFERENCES_BYTES_MAX),
             seen: vec![(0, 0); SEEN_BLOCKS].into(),
             edits_builder: EditsBuilder::default(),
             malformed_blocks: 0,
@@ -101,6 +107,35 @@ impl Deriver {
         Template {
             block: derived,
             edits,
+            references: None,
+        }
+    }
+
+    /// What the series of `block`, or of its derivation, refer to; with their metadata, if `known`
+    /// is given. `None` if the bytes cannot be read.
+    pub fn references(
+        &mut self,
+        block: &Arc<Block>,
+        target: &KnownTarget,
+        known: Option<&Metadata>,
+    ) -> Option<Arc<References>> {
+        let key = (block.id, target.shape);
+        if let Some(references) = self.references.get(&key) {
+            return Some(references);
+        }
+        let derived = self.block(block, target);
+        let family = |name: &str| known.and_then(|known| known.family(&block.families, name));
+        match References::new(derived.as_deref().unwrap_or(block), family) {
+            Ok(references) => {
+                let references = Arc::new(references);
+                let cost = references.cost();
+                self.references.insert(key, references.clone(), cost);
+                Some(references)
+            }
+            Err(Malformed) => {
+                self.malformed_blocks += 1;
+                None
+            }
         }
     }
 
@@ -194,6 +229,7 @@ impl Deriver {
             self.targets.clear();
             self.blocks.clear();
             self.edits.clear();
+            self.references.clear();
             self.seen.fill((0, 0));
         }
         let index = self.shapes_by_index.len() as u32;

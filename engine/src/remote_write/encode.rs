@@ -219,6 +219,13 @@ impl Stamp {
         &self.bytes[..self.len]
     }
 
+    /// With this value, and room behind its bytes; and how many they are.
+    #[inline]
+    pub(super) fn wide(&mut self, value_bits: u64) -> (&[u8], usize) {
+        self.bytes[3..11].copy_from_slice(&value_bits.to_le_bytes());
+        (&self.bytes, self.len)
+    }
+
     #[inline]
     pub(super) fn with(&mut self, value_bits: u64) -> &[u8] {
         self.bytes[3..11].copy_from_slice(&value_bits.to_le_bytes());

@@ -6,6 +6,7 @@ use super::batch::Added;
 use super::construct::Template;
 use super::encode::{Options, positions};
 use super::queue::{Now, Request, ShardQueue};
+use super::request::Message;
 use super::retry::Backoff;
 use super::source::{LogSource, Next};
 use super::stats::DropCause;
@@ -98,7 +99,7 @@ impl ShardQueue {
             }
         }
         if was_empty {
-            self.open.request.set_compression(self.offer.compression());
+            self.open.request.set_form(self.offer.form());
         }
         let options = Options {
             exemplars: self.endpoint.send_exemplars,
@@ -107,6 +108,8 @@ impl ShardQueue {
         };
         let deriver = &mut self.deriver;
         let uses_edits = self.open.request.uses_edits();
+        let second = self.open.request.form().message == Message::V2;
+        let known = self.endpoint.send_metadata.then_some(&self.metadata);
         let counts = self
             .open
             .request
@@ -116,6 +119,9 @@ impl ShardQueue {
                 }
                 Template {
                     block: deriver.block(block, &target),
+                    references: second
+                        .then(|| deriver.references(block, &target, known))
+                        .flatten(),
                     edits: None,
                 }
             });

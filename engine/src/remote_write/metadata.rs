@@ -1,4 +1,5 @@
-//! Metric families of the blocks that pass -> metadata requests of remote write 1.0, now and then.
+//! Metric families of the blocks that pass -> metadata requests of remote write 1.0, now and then;
+//! or the family of a series, for 2.0, which sends them with the series.
 //!
 //! Families are collected where they are seen anyway (one set lookup a record) and sent every
 //! `metadata_interval_ms` in requests of their own. A family that was not seen for some rounds is
@@ -6,7 +7,7 @@
 
 use super::encode::put_metadata;
 use ahash::{AHashMap, AHashSet};
-use ringscrape_wal::definition::{Family, Layout};
+use ringscrape_wal::definition::{Family, FamilyKind, Layout};
 
 /// Families in one request: Prometheus' `metadata_config.max_samples_per_send`.
 pub const FAMILIES_PER_REQUEST_MAX: usize = 2_000;
@@ -57,18 +58,45 @@ impl Metadata {
         }
     }
 
+    /// The family that a metric belongs to, going by its name: among those of the metric's block,
+    /// or those seen lately, as blocks of large families after the first have no comments.
+    pub fn family<'a>(&'a self, own: &'a [Family], metric: &str) -> Option<&'a Family> {
+        let named = |name: &str| {
+            let found = own.iter().find(|family| *family.name == *name);
+            found.or_else(|| self.families.get(name).map(|(family, _)| family))
+        };
+        if let Some(family) = named(metric) {
+            return Some(family);
+        }
+        let (base, suffix) = metric.rsplit_once('_')?;
+        let family = named(base)?;
+        let belongs = match family.kind {
+            FamilyKind::Counter => matches!(suffix, "total" | "created"),
+            FamilyKind::Histogram => matches!(suffix, "bucket" | "sum" | "count" | "created"),
+            FamilyKind::GaugeHistogram => matches!(suffix, "bucket" | "gsum" | "gcount"),
+            FamilyKind::Summary => matches!(suffix, "sum" | "count" | "created"),
+            FamilyKind::Info => suffix == "info",
+            FamilyKind::Unknown | FamilyKind::Gauge | FamilyKind::StateSet => false,
+        };
+        belongs.then_some(family)
+    }
+
     /// Families that were ignored because too many are known.
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
-    /// Ends a round: the requests to send, uncompressed, each with its number of families.
-    pub fn round(&mut self) -> Vec<(Vec<u8>, u32)> {
+    /// Ends a round: forgets what was not seen for long.
+    pub fn end_round(&mut self) {
         self.families
             .retain(|_, (_, seen)| *seen + ROUNDS_KEPT > self.round);
         self.round += 1;
         self.layouts_seen.clear();
         self.blocks_seen.clear();
+    }
+
+    /// All families as requests, uncompressed, each with its number of families.
+    pub fn requests(&self) -> Vec<(Vec<u8>, u32)> {
         let mut families: Vec<&Family> = self.families.values().map(|(family, _)| family).collect();
         families.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         families

@@ -1,11 +1,12 @@
-//! Records of the log -> remote write 1.0 requests, and answers -> cursors.
+//! Records of the log -> remote write 1.0 or 2.0 requests, and answers -> cursors.
 //!
 //! In reading order: what is read (`from_log`, `source`), its bytes (`derive`, `encode`,
 //! `metadata`, `wire`), the same bytes compressed as they are made (`edits`, `construct`, `record`,
-//! `places`, then `sink` in two forms: `snappy`, `zstd_sequences` on `zstd_context`; all as
-//! `request`), requests (`batch`, `window`), the state machine that joins them (`queue`, `fill`),
-//! what an answer means (`retry`, `offer`, `answer`), what it counts (`stats`); then the network
-//! side, on the control thread: how many requests a shard may have (`permits`) and HTTP (`post`).
+//! `places`, then `sink` in two forms: `snappy`, `zstd_sequences` on `zstd_context`), the same
+//! samples with symbols for labels (`v2`), all as `request`; requests (`batch`, `cut`, `window`),
+//! the state machine that joins them (`queue`, `fill`), what an answer means (`retry`, `offer`,
+//! `answer`), what it counts (`stats`); then the network side, on the control thread: how many
+//! requests a shard may have (`permits`) and HTTP (`post`).
 //!
 //! Everything but `post` and `from_log` is pure: no runtime, socket, file or clock.
 
@@ -29,7 +30,10 @@ mod snappy;
 mod zstd_context;
 mod zstd_sequences;
 
+mod v2;
+
 mod batch;
+mod cut;
 mod window;
 
 mod answer;
@@ -46,7 +50,8 @@ pub mod post;
 mod tests;
 
 pub use queue::{Notice, Now, Polled, QueueOptions, Request, ShardQueue};
-pub use request::Compression;
+pub use request::{Compression, Message};
 pub use retry::SendResult;
 pub use stats::{DropCause, QueueStats};
+pub use v2::references;
 pub use window::RequestId;

@@ -4,14 +4,15 @@
 //! bounded channel (`try_send`; when it is full they keep the request and try again), and take
 //! answers without waiting: what is in that channel is bounded by what they have sent.
 //!
-//! Headers: remote write 1.0, <https://prometheus.io/docs/specs/prw/remote_write_spec/>; for zstd
-//! those of VictoriaMetrics' remote write protocol, which is the same but for the compression.
+//! Headers: remote write 1.0, <https://prometheus.io/docs/specs/prw/remote_write_spec/>, and 2.0,
+//! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>; for 1.0 as zstd those of
+//! VictoriaMetrics' remote write protocol, which is the same but for the compression.
 //! Redirects are not followed: they would take credentials elsewhere.
 
 use super::permits::deal;
 use super::queue::Request;
-use super::request::Compression;
-use super::retry::{SendResult, retry_after_ms};
+use super::request::{Compression, Message};
+use super::retry::{SendResult, Written, retry_after_ms};
 use super::window::RequestId;
 use crate::config::Endpoint;
 use reqwest::header::{
@@ -27,6 +28,8 @@ use url::Url;
 
 /// Bytes of an answer that are read; its reason is there.
 const ANSWER_BYTES_MAX: usize = 8 << 10;
+/// `Content-Type` of a 2.0 message.
+const CONTENT_TYPE_V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
 /// How often requests in flight are dealt out anew.
 const DEAL_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -234,13 +237,18 @@ fn tell(shards: &[mpsc::UnboundedSender<ToShard>], shard: usize, message: ToShar
 impl Call {
     async fn post(&self, to_send: Request) -> SendResult {
         let mut headers = self.headers.clone();
-        let (version_name, version) = match to_send.compression {
-            Compression::Snappy => ("x-prometheus-remote-write-version", "0.1.0"),
-            Compression::Zstd => ("x-victoriametrics-remote-write-version", "1"),
+        let form = to_send.form;
+        let (version_name, version) = match (form.message, form.compression) {
+            (Message::V2, _) => ("x-prometheus-remote-write-version", "2.0.0"),
+            (Message::V1, Compression::Snappy) => ("x-prometheus-remote-write-version", "0.1.0"),
+            (Message::V1, Compression::Zstd) => ("x-victoriametrics-remote-write-version", "1"),
         };
         let version_name = HeaderName::from_static(version_name);
         headers.insert(version_name, HeaderValue::from_static(version));
-        let encoding = HeaderValue::from_static(to_send.compression.name());
+        if form.message == Message::V2 {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE_V2));
+        }
+        let encoding = HeaderValue::from_static(form.compression.name());
         headers.insert(CONTENT_ENCODING, encoding);
         let mut request = self
             .client
@@ -261,6 +269,11 @@ impl Call {
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| retry_after_ms(value, unix_ms()));
+        // A 1.0 receiver may have such headers from elsewhere.
+        let written = match form.message {
+            Message::V1 => None,
+            Message::V2 => written(response.headers()),
+        };
         // Read to the end, if it is near, so that the connection can be used again. The status
         // counts, also if the rest never comes.
         let mut answer = Vec::new();
@@ -274,6 +287,7 @@ impl Call {
             code,
             retry_after_ms,
             reason: self.redacted(&String::from_utf8_lossy(&answer)),
+            written,
         }
     }
 
@@ -301,6 +315,23 @@ impl Call {
                 text.replace(secret.as_str(), "<secret>")
             })
     }
+}
+
+/// What a receiver says that it has written; `None` if it says nothing.
+fn written(headers: &HeaderMap) -> Option<Written> {
+    let number = |name| {
+        let text = headers.get(name)?.to_str().ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let samples = number("x-prometheus-remote-write-samples-written");
+    let histograms = number("x-prometheus-remote-write-histograms-written");
+    let exemplars = number("x-prometheus-remote-write-exemplars-written");
+    samples.or(histograms).or(exemplars)?;
+    Some(Written {
+        samples: samples.unwrap_or_default(),
+        histograms: histograms.unwrap_or_default(),
+        exemplars: exemplars.unwrap_or_default(),
+    })
 }
 
 /// Texts that must not be shown: the URL's password, and values of headers that carry credentials.

@@ -21,7 +21,7 @@ use super::derive::Deriver;
 use super::fill::{Filled, PENDING_MS};
 use super::metadata::Metadata;
 use super::offer::Offer;
-use super::request::{Compression, Compressor};
+use super::request::{Compression, Compressor, Form, Message};
 use super::retry::Backoff;
 use super::source::LogSource;
 use super::stats::{DropCause, QueueStats};
@@ -72,10 +72,10 @@ pub struct QueueOptions {
 pub struct Request {
     /// To be given back with the answer.
     pub id: RequestId,
-    /// The body: a `WriteRequest`, compressed.
+    /// The body: a message, compressed.
     pub body: Bytes,
-    /// How.
-    pub compression: Compression,
+    /// Which and how.
+    pub form: Form,
     /// Attempts at the same body before this one: the `Retry-Attempt` header if not 0.
     pub attempt: u32,
     /// Samples in it; 0 for metadata.
@@ -110,6 +110,21 @@ pub enum Notice {
     },
     /// After `Retrying`: the receiver takes requests again.
     Recovered,
+    /// The receiver does not take 2.0 messages: the request is sent again as 1.0, and so are those
+    /// after it.
+    FellBack {
+        /// Status and reason.
+        answer: String,
+    },
+    /// The receiver says that it has not written all of a request.
+    NotWritten {
+        /// How many samples it has not written.
+        samples: u32,
+        /// How many there were.
+        of: u32,
+        /// Status and reason.
+        answer: String,
+    },
     /// Samples were given up.
     Dropped {
         /// Why.
@@ -157,6 +172,10 @@ pub struct ShardQueue {
     pub(super) notices: Vec<Notice>,
     /// `Retrying` was noticed and `Recovered` not yet: when it may be noticed again.
     pub(super) retrying_until_ms: Option<u64>,
+    /// `FellBack` was noticed.
+    pub(super) fell_back: bool,
+    /// `NotWritten` is not noticed before this monotonic time.
+    pub(super) unwritten_quiet_until_ms: u64,
     pub(super) stats: QueueStats,
 }
 
@@ -176,7 +195,7 @@ impl ShardQueue {
             deriver: Deriver::new(&endpoint),
             metadata: Metadata::default(),
             compressor: Compressor::new(),
-            offer: Offer::new(endpoint.compression),
+            offer: Offer::new(&endpoint),
             read: options.low_water,
             read_slice: 0,
             highest_sent: options.highest_sent,
@@ -196,6 +215,8 @@ impl ShardQueue {
             suspects: AHashMap::new(),
             notices: Vec::new(),
             retrying_until_ms: None,
+            fell_back: false,
+            unwritten_quiet_until_ms: 0,
             stats: QueueStats::default(),
             endpoint,
         }
@@ -276,7 +297,8 @@ impl ShardQueue {
         }
         self.samples_per_send = endpoint.queue.samples_per_send_max.max(1);
         self.paused_until_ms = 0;
-        self.offer = Offer::new(endpoint.compression);
+        self.offer = Offer::new(&endpoint);
+        self.fell_back = false;
         for sequence in self.window.active().to_vec() {
             let batch = self.window.get_mut(sequence);
             batch.backoff =
@@ -305,7 +327,7 @@ impl ShardQueue {
             + u32::from(self.metadata_in_flight.is_some());
         stats.batches_pending = self.window.active().len() as u32;
         stats.samples_per_send = self.samples_per_send;
-        stats.compression = self.offer.compression();
+        stats.form = self.offer.form();
         let open = (!self.open.is_empty()).then_some(self.open.timestamp_ms_oldest);
         stats.timestamp_ms_oldest_pending = active()
             .map(|batch| batch.timestamp_ms_oldest)
@@ -366,8 +388,9 @@ impl ShardQueue {
             .front_mut()
             .expect("BUG: an empty batch is active");
         // What is ready in a form that turned out not to be taken.
-        if self.offer.compression() == Compression::Snappy {
-            piece.recompress(Compression::Snappy, &mut self.compressor);
+        let form = self.offer.form();
+        if form.compression == Compression::Snappy || form.message == Message::V1 {
+            piece.transform(form, &mut self.compressor);
         }
         self.stats.bytes_sent += piece.body.len() as u64;
         if batch.attempt > 0 {
@@ -376,7 +399,7 @@ impl ShardQueue {
         out.push(Request {
             id,
             body: piece.body.clone(),
-            compression: piece.compression,
+            form: piece.form,
             attempt: batch.attempt,
             samples: piece.series,
         });
@@ -402,7 +425,13 @@ impl ShardQueue {
             self.metadata_due_ms = Some(now.monotonic_ms + interval_ms);
             // What the last round left unsent is superseded.
             self.metadata_ready.clear();
-            for (raw, families) in self.metadata.round() {
+            self.metadata.end_round();
+            // In 2.0 it goes with the series.
+            let requests = match self.offer.form().message {
+                Message::V1 => self.metadata.requests(),
+                Message::V2 => Vec::new(),
+            };
+            for (raw, families) in requests {
                 // Seldom and small: not worth an offer of its own.
                 let body = self.compressor.compress(&raw, Compression::Snappy);
                 self.metadata_ready.push((body, families));
@@ -420,7 +449,7 @@ impl ShardQueue {
             out.push(Request {
                 id,
                 body,
-                compression: Compression::Snappy,
+                form: Form::v1(Compression::Snappy),
                 attempt: 0,
                 samples: 0,
             });

@@ -4,6 +4,7 @@ use super::construct::{Constructor, Template};
 use super::encode::{Counts, Options, TargetLabels, encode};
 use super::sink::Sink;
 use super::snappy::SnappyStream;
+use super::v2::request::{SymbolRequest, compress_symbols};
 use super::zstd_context::{ZstdContext, ZstdSearch, decompress};
 use super::zstd_sequences::ZstdStream;
 use bytes::Bytes;
@@ -12,10 +13,47 @@ use ringscrape_wal::scrape::Scrape;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// The message that a request holds: `protobuf_message`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Message {
+    /// `prometheus.WriteRequest`: remote write 1.0.
+    #[default]
+    V1,
+    /// `io.prometheus.write.v2.Request`: remote write 2.0.
+    V2,
+}
+
+/// What a body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Form {
+    /// The message.
+    pub message: Message,
+    /// How it is compressed.
+    pub compression: Compression,
+}
+
+impl Form {
+    /// A 1.0 message.
+    pub fn v1(compression: Compression) -> Self {
+        Self {
+            message: Message::V1,
+            compression,
+        }
+    }
+
+    /// A 2.0 message.
+    pub fn v2(compression: Compression) -> Self {
+        Self {
+            message: Message::V2,
+            compression,
+        }
+    }
+}
+
 /// How a request's body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compression {
-    /// Snappy in block format: remote write 1.0.
+    /// Snappy in block format: remote write as specified.
     #[default]
     Snappy,
     /// One zstd frame: VictoriaMetrics' remote write protocol.
@@ -74,6 +112,14 @@ impl Compressor {
             .expect("BUG: a request is larger than snappy allows");
         Bytes::copy_from_slice(&self.scratch[..len])
     }
+
+    /// Compresses a request that is ready.
+    pub(super) fn compress_message(&mut self, raw: &[u8], form: Form) -> Bytes {
+        match form.message {
+            Message::V1 => self.compress(raw, form.compression),
+            Message::V2 => compress_symbols(raw, form.compression, self),
+        }
+    }
 }
 
 /// A body of our own, uncompressed.
@@ -100,6 +146,8 @@ enum Stream {
     /// Uncompressed, for a compressor that searches, while that makes much smaller requests: what
     /// repeats is further away, as names of objects that many families have.
     Searched(Vec<u8>, Compression),
+    /// Remote write 2.0.
+    Symbols(Box<SymbolRequest>, Compression),
 }
 
 /// A request that is being written.
@@ -113,28 +161,29 @@ pub struct OpenRequest {
 
 impl Default for OpenRequest {
     fn default() -> Self {
-        Self::new(Compression::default())
+        Self::new(Form::default())
     }
 }
 
 impl OpenRequest {
     /// An empty one.
-    pub fn new(compression: Compression) -> Self {
+    pub fn new(form: Form) -> Self {
         let mut constructor = Constructor::default();
         constructor.start();
         Self {
             constructor,
-            stream: stream(compression),
+            stream: stream(form),
             trial_in: 1,
         }
     }
 
     /// Its form.
-    pub fn compression(&self) -> Compression {
+    pub fn form(&self) -> Form {
         match &self.stream {
-            Stream::Snappy(_) => Compression::Snappy,
-            Stream::Zstd(_) => Compression::Zstd,
-            Stream::Searched(_, compression) => *compression,
+            Stream::Snappy(_) => Form::v1(Compression::Snappy),
+            Stream::Zstd(_) => Form::v1(Compression::Zstd),
+            Stream::Searched(_, compression) => Form::v1(*compression),
+            Stream::Symbols(_, compression) => Form::v2(*compression),
         }
     }
 
@@ -144,13 +193,14 @@ impl OpenRequest {
             Stream::Snappy(stream) => stream.len(),
             Stream::Searched(raw, _) => raw.len(),
             Stream::Zstd(stream) => stream.len(),
+            Stream::Symbols(request, _) => request.len(),
         }
     }
 
     /// Takes another form, if it is empty.
-    pub fn set_compression(&mut self, compression: Compression) {
-        if self.raw_len() == 0 && self.compression() != compression {
-            self.stream = stream(compression);
+    pub fn set_form(&mut self, form: Form) {
+        if self.raw_len() == 0 && self.form() != form {
+            self.stream = stream(form);
             // What was found of the other form says nothing of this one.
             self.trial_in = 1;
         }
@@ -158,7 +208,7 @@ impl OpenRequest {
 
     /// Whether [`OpenRequest::encode`] makes use of a block's edits: to search takes none.
     pub fn uses_edits(&self) -> bool {
-        !matches!(self.stream, Stream::Searched(..))
+        matches!(self.stream, Stream::Snappy(_) | Stream::Zstd(_))
     }
 
     /// Writes the samples at `range` of a scrape, see `encode::encode`. `template` is called once
@@ -179,6 +229,7 @@ impl OpenRequest {
                 encode(raw, scrape, target, range, options, block)
             }
             Stream::Zstd(to) => constructor.encode(to, scrape, target, range, options, template),
+            Stream::Symbols(request, _) => request.encode(scrape, range, options, template),
         }
     }
 
@@ -189,6 +240,7 @@ impl OpenRequest {
             Stream::Snappy(stream) => stream.clear(),
             Stream::Searched(raw, _) => raw.clear(),
             Stream::Zstd(stream) => stream.clear(),
+            Stream::Symbols(request, _) => request.clear(),
         }
     }
 
@@ -197,8 +249,9 @@ impl OpenRequest {
         self.constructor.start();
         self.trial_in = self.trial_in.saturating_sub(1);
         let trial = self.trial_in == 0;
-        let compression = self.compression();
+        let compression = self.form().compression;
         let body = match &mut self.stream {
+            Stream::Symbols(request, _) => return request.finish(compression, compressor),
             Stream::Snappy(stream) => stream.finish(),
             Stream::Zstd(stream) => {
                 stream.finish(compressor.zstd.get_or_insert_with(ZstdContext::new))
@@ -209,7 +262,7 @@ impl OpenRequest {
                 if trial {
                     // The next one is constructed again and compared.
                     self.trial_in = 1;
-                    self.stream = stream(compression);
+                    self.stream = stream(Form::v1(compression));
                 }
                 return body;
             }
@@ -231,13 +284,15 @@ impl OpenRequest {
             Stream::Snappy(stream) => stream.literal(raw),
             Stream::Searched(to, _) => to.extend_from_slice(raw),
             Stream::Zstd(stream) => stream.literal(raw),
+            Stream::Symbols(..) => panic!("not of this form"),
         }
     }
 }
 
-fn stream(compression: Compression) -> Stream {
-    match compression {
-        Compression::Snappy => Stream::Snappy(SnappyStream::default()),
-        Compression::Zstd => Stream::Zstd(ZstdStream::default()),
+fn stream(form: Form) -> Stream {
+    match (form.message, form.compression) {
+        (Message::V1, Compression::Snappy) => Stream::Snappy(SnappyStream::default()),
+        (Message::V1, Compression::Zstd) => Stream::Zstd(ZstdStream::default()),
+        (Message::V2, compression) => Stream::Symbols(Box::default(), compression),
     }
 }

@@ -1,6 +1,6 @@
 //! What a receiver answered -> what to do with the request. No clock: times are given.
 //!
-//! Source of the meaning of answers: Prometheus remote write specification 1.0, with the decisions
+//! Source of the meaning of answers: Prometheus remote write specifications, with the decisions
 //! that nothing is given up which may still be taken, and that a receiver which refuses a part is
 //! asked which part.
 
@@ -15,11 +15,33 @@ pub enum SendResult {
         retry_after_ms: Option<u64>,
         /// The beginning of the answer's body.
         reason: String,
+        /// What the receiver says that it has written, if it says so: 2.0 receivers do.
+        written: Option<Written>,
     },
     /// No answer within `remote_timeout`.
     TimedOut,
     /// No answer: connecting, sending or reading failed. The text holds no credentials.
     Failed(String),
+}
+
+/// What a receiver has written of a request: `X-Prometheus-Remote-Write-*-Written`. A number that
+/// it leaves out is zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// Samples.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+impl Written {
+    /// Samples and histograms, of a request with so many.
+    pub(super) fn of(self, series: u32) -> u32 {
+        let all = self.samples.saturating_add(self.histograms);
+        u32::try_from(all).unwrap_or(u32::MAX).min(series)
+    }
 }
 
 /// What to do with a request that has ended.
@@ -58,6 +80,7 @@ pub fn decide(result: &SendResult, retry_on_http_429: bool) -> Action {
         code,
         retry_after_ms,
         reason,
+        written,
     } = result
     else {
         return Action::Retry {
@@ -77,7 +100,9 @@ pub fn decide(result: &SendResult, retry_on_http_429: bool) -> Action {
         // The address, the credentials or the protocol is wrong, not the samples. A redirect is
         // not followed: it would send credentials to an address that the operator did not name.
         300..=399 | 401..=405 | 407 | 410 | 411 | 415 | 421 | 426 | 431 => Action::ConfigFault,
-        400..=499 if stored_the_rest(reason) => Action::PartlyStored,
+        400..=499 if stored_the_rest(reason) || written.is_some_and(|it| it.of(1) > 0) => {
+            Action::PartlyStored
+        }
         400 | 409 | 422 if is_out_of_order(reason) => Action::OutOfOrder,
         400..=499 => Action::Refused,
         _ => retry,
@@ -203,6 +228,7 @@ mod tests {
             code,
             retry_after_ms: None,
             reason: reason.to_owned(),
+            written: None,
         }
     }
 
@@ -257,6 +283,7 @@ mod tests {
             code: 503,
             retry_after_ms: Some(u64::MAX),
             reason: String::new(),
+            written: None,
         };
         let action = Action::Retry {
             retry_after_ms: Some(RETRY_AFTER_MS_MAX),

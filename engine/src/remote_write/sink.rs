@@ -81,6 +81,19 @@ impl Buffer {
         self.len += len;
     }
 
+    /// Appends the first `len` of `bytes`: if more of them follow, a few with one store.
+    #[inline]
+    pub(super) fn put_part(&mut self, bytes: &[u8], len: usize) {
+        match bytes.first_chunk::<32>() {
+            Some(wide) if len <= 32 => {
+                self.reserve(32);
+                self.bytes[self.len..self.len + 32].copy_from_slice(wide);
+                self.len += len;
+            }
+            _ => self.put(&bytes[..len]),
+        }
+    }
+
     /// Appends `bytes`.
     #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {

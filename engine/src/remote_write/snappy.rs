@@ -3,7 +3,7 @@
 //! Source: google/snappy, `format_description.txt`.
 
 use super::sink::{Buffer, Sink};
-use super::wire::put_varint;
+use super::wire::{put_varint, varint_len};
 use bytes::Bytes;
 
 /// Longest repetition of one element.
@@ -35,6 +35,16 @@ impl SnappyStream {
         body.extend_from_slice(self.elements.as_slice());
         self.clear();
         body.into()
+    }
+
+    /// Appends what a compressor has made of `len` bytes: its length in front, then elements that
+    /// repeat nothing but these bytes.
+    pub(super) fn append(&mut self, compressed: &[u8], len: usize) {
+        self.end_match();
+        self.end_literal();
+        let (_, elements) = compressed.split_at(varint_len(len as u64).min(compressed.len()));
+        self.elements.put(elements);
+        self.len += len;
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! What one queue has done -> counters and gauges; the metrics page sums them over shards.
 
-use super::request::Compression;
+use super::request::Form;
 
 /// Why samples were given up, or not sent on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,11 +20,13 @@ pub enum DropCause {
     Relabelled = 5,
     /// The record in the log contradicts itself.
     Malformed = 6,
+    /// The receiver took the request and says that it has not written all of it.
+    NotWritten = 7,
 }
 
 impl DropCause {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Refused,
         Self::BudgetSpent,
         Self::RateLimited,
@@ -32,13 +34,18 @@ impl DropCause {
         Self::TooOld,
         Self::Relabelled,
         Self::Malformed,
+        Self::NotWritten,
     ];
 
     /// Whether the receiver's answers are the cause, and not our own settings.
     pub fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::Refused | Self::BudgetSpent | Self::RateLimited | Self::TooLarge
+            Self::Refused
+                | Self::BudgetSpent
+                | Self::RateLimited
+                | Self::TooLarge
+                | Self::NotWritten
         )
     }
 
@@ -52,6 +59,7 @@ impl DropCause {
             Self::TooOld => "too_old",
             Self::Relabelled => "write_relabelled",
             Self::Malformed => "malformed",
+            Self::NotWritten => "not_written",
         }
     }
 }
@@ -126,8 +134,8 @@ pub struct QueueStats {
     pub timestamp_ms_oldest_pending: Option<i64>,
     /// Gauge: samples in a full request, lowered by 413.
     pub samples_per_send: u32,
-    /// Gauge: how requests are compressed.
-    pub compression: Compression,
+    /// Gauge: what requests are, and how they are compressed.
+    pub form: Form,
 }
 
 impl QueueStats {

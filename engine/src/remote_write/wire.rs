@@ -16,7 +16,7 @@ pub(super) const TAG_HISTOGRAMS: u8 = 0x22;
 
 /// Bytes that do not follow the wire form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub struct Malformed;
 
 /// Bytes that `value` takes as a varint.
 #[inline]
@@ -60,7 +60,8 @@ pub(super) fn put_label(out: &mut Vec<u8>, name: &str, value: &str) {
     put_bytes(out, 0x12, value.as_bytes());
 }
 
-fn get_varint(bytes: &[u8], at: &mut usize) -> Result<u64, Malformed> {
+/// Reads a varint at `at`, which moves past it.
+pub(super) fn get_varint(bytes: &[u8], at: &mut usize) -> Result<u64, Malformed> {
     let mut value = 0_u64;
     for shift in (0..70).step_by(7) {
         let byte = *bytes.get(*at).ok_or(Malformed)?;
@@ -74,7 +75,7 @@ fn get_varint(bytes: &[u8], at: &mut usize) -> Result<u64, Malformed> {
 }
 
 /// Reads a length at `at` and returns the range of the content; `at` moves past it.
-fn get_content(bytes: &[u8], at: &mut usize) -> Result<Range<usize>, Malformed> {
+pub(super) fn get_content(bytes: &[u8], at: &mut usize) -> Result<Range<usize>, Malformed> {
     let len = usize::try_from(get_varint(bytes, at)?).map_err(|_| Malformed)?;
     let end = at.checked_add(len).filter(|end| *end <= bytes.len());
     let range = *at..end.ok_or(Malformed)?;

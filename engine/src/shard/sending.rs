@@ -324,6 +324,26 @@ fn report(endpoint: &Endpoint, notice: &Notice) {
              waits on disk"
         ),
         Notice::Recovered => info!(endpoint = name, url, "the receiver takes requests again"),
+        Notice::FellBack { answer } => warn!(
+            endpoint = name,
+            url,
+            answer,
+            "the receiver does not take remote write 2.0: the same samples, and all further ones, \
+             are sent as 1.0 until a restart or new settings; set its protobuf_message to \
+             prometheus.WriteRequest, or see that it takes 2.0"
+        ),
+        Notice::NotWritten {
+            samples,
+            of,
+            answer,
+        } => warn!(
+            endpoint = name,
+            url,
+            samples,
+            of,
+            answer,
+            "the receiver says that it has not written all samples of a request"
+        ),
         Notice::Dropped {
             cause,
             samples,

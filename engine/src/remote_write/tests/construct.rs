@@ -45,6 +45,7 @@ impl Batch {
         let (builder, kept) = (&mut self.builder, &mut self.kept);
         let mut template = |block: &Arc<Block>| Template {
             block: None,
+            references: None,
             edits: keep(block.id).then(|| {
                 let new = || Arc::new(Edits::new(block, builder).unwrap());
                 kept.entry(block.id).or_insert_with(new).clone()

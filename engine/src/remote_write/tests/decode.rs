@@ -1,4 +1,4 @@
-//! Bytes of a remote write 1.0 request -> what they say, strictly: the receiver of the tests.
+//! Bytes of a remote write request, 1.0 or 2.0 -> what they say, strictly: the tests' receiver.
 //!
 //! Shares nothing with the encoder. Anything the specification forbids is a panic: unsorted,
 //! repeated or empty labels, unknown fields, a wrong wire type, bytes left over.
@@ -7,7 +7,10 @@
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct WriteRequest {
     pub(super) series: Vec<TimeSeries>,
+    /// Of 1.0: by family. Of 2.0: of each series, in order, without a name.
     pub(super) metadata: Vec<Metadata>,
+    /// Of 2.0: start timestamps of samples and histograms that have one, and their series' index.
+    pub(super) starts: Vec<(usize, i64)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -186,10 +189,134 @@ pub(super) fn decode(raw: &[u8]) -> WriteRequest {
     request
 }
 
+/// Labels of these numbers.
+fn referred(bytes: &[u8], symbols: &[String]) -> Vec<(String, String)> {
+    let mut fields = Fields(bytes);
+    let mut texts = Vec::new();
+    while !fields.0.is_empty() {
+        texts.push(symbols[fields.varint() as usize].clone());
+    }
+    assert!(texts.len().is_multiple_of(2), "{texts:?}");
+    let pairs = texts.chunks(2);
+    let labels: Vec<_> = pairs
+        .map(|pair| (pair[0].clone(), pair[1].clone()))
+        .collect();
+    assert!(
+        labels
+            .iter()
+            .all(|(name, value)| !name.is_empty() && !value.is_empty())
+    );
+    labels
+}
+
+fn series_v2(bytes: &[u8], symbols: &[String]) -> (TimeSeries, Metadata, Vec<i64>) {
+    let (mut series, mut metadata) = (TimeSeries::default(), Metadata::default());
+    let mut starts = Vec::new();
+    for field in Fields(bytes) {
+        match field {
+            (1, Field::Bytes(bytes)) => series.labels = referred(bytes, symbols),
+            (2, Field::Bytes(bytes)) => {
+                let mut sample = (0, 0);
+                for field in Fields(bytes) {
+                    match field {
+                        (1, Field::Fixed64(bits)) => sample.0 = bits,
+                        (2, Field::Varint(timestamp)) => sample.1 = timestamp as i64,
+                        (3, Field::Varint(timestamp)) => starts.push(timestamp as i64),
+                        (number, _) => panic!("field {number} in a sample"),
+                    }
+                }
+                series.samples.push(sample);
+            }
+            (3, Field::Bytes(bytes)) => {
+                let mut end = bytes.len();
+                let start = Fields(bytes).find_map(|field| match field {
+                    (17, Field::Varint(timestamp)) => Some(timestamp),
+                    _ => None,
+                });
+                if let Some(start) = start {
+                    starts.push(start as i64);
+                    end -= 2 + varint_len(start);
+                }
+                series.histograms.push(histogram(&bytes[..end]));
+            }
+            (4, Field::Bytes(bytes)) => {
+                let mut exemplar = Exemplar::default();
+                for field in Fields(bytes) {
+                    match field {
+                        (1, Field::Bytes(bytes)) => exemplar.labels = referred(bytes, symbols),
+                        (2, Field::Fixed64(bits)) => exemplar.value = f64::from_bits(bits),
+                        (3, Field::Varint(timestamp)) => exemplar.timestamp_ms = timestamp as i64,
+                        (number, _) => panic!("field {number} in an exemplar"),
+                    }
+                }
+                series.exemplars.push(exemplar);
+            }
+            (5, Field::Bytes(bytes)) => {
+                for field in Fields(bytes) {
+                    match field {
+                        (1, Field::Varint(kind)) => metadata.kind = kind,
+                        (3, Field::Varint(help)) => metadata.help = symbols[help as usize].clone(),
+                        (4, Field::Varint(unit)) => metadata.unit = symbols[unit as usize].clone(),
+                        (number, _) => panic!("field {number} in metadata"),
+                    }
+                }
+            }
+            (number, _) => panic!("field {number} in a series"),
+        }
+    }
+    let sorted = series.labels.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(sorted, "labels unsorted or repeated: {:?}", series.labels);
+    assert!(!series.labels.is_empty());
+    assert_eq!(series.samples.len() + series.histograms.len(), 1);
+    (series, metadata, starts)
+}
+
+fn varint_len(mut value: u64) -> usize {
+    let mut len = 1;
+    while value >= 128 {
+        value /= 128;
+        len += 1;
+    }
+    len
+}
+
+/// Decodes an uncompressed 2.0 request; also its symbols.
+pub(super) fn decode_v2(raw: &[u8]) -> (WriteRequest, Vec<String>) {
+    let mut request = WriteRequest::default();
+    let mut symbols = Vec::new();
+    for field in Fields(raw) {
+        match field {
+            (4, Field::Bytes(bytes)) => symbols.push(text(bytes)),
+            (5, Field::Bytes(bytes)) => {
+                let (series, metadata, starts) = series_v2(bytes, &symbols);
+                let index = request.series.len();
+                request
+                    .starts
+                    .extend(starts.into_iter().map(|start| (index, start)));
+                request.series.push(series);
+                request.metadata.push(metadata);
+            }
+            (number, _) => panic!("field {number} in a request"),
+        }
+    }
+    assert_eq!(symbols[0], "");
+    let distinct: std::collections::BTreeSet<_> = symbols.iter().collect();
+    assert_eq!(distinct.len(), symbols.len(), "{symbols:?}");
+    (request, symbols)
+}
+
+/// Decodes an uncompressed request of either version: one of 2.0 begins with a symbol.
+pub(super) fn decode_any(raw: &[u8]) -> WriteRequest {
+    match raw.first() {
+        Some(0x22) => decode_v2(raw).0,
+        _ => decode(raw),
+    }
+}
+
 /// Decodes the body of a request, in either form: a zstd frame begins with its magic number.
 pub(super) fn decode_body(body: &[u8]) -> WriteRequest {
     if body.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return decode(&zstd::stream::decode_all(body).unwrap());
+        return decode_any(&zstd::stream::decode_all(body).unwrap());
     }
-    decode(&snap::raw::Decoder::new().decompress_vec(body).unwrap())
+    decode_any(&snap::raw::Decoder::new().decompress_vec(body).unwrap())
 }

@@ -145,6 +145,7 @@ impl World {
             code: 200,
             retry_after_ms: None,
             reason: String::new(),
+            written: None,
         };
         for request in requests {
             for series in decode_body(&request.body).series {
@@ -283,6 +284,7 @@ fn a_file_that_cannot_be_read_holds_back_and_one_that_is_gone_is_passed_over() {
                 code: 200,
                 retry_after_ms: None,
                 reason: String::new(),
+                written: None,
             };
             world.queue.on_result(request.id, &ok, 1, now);
         }

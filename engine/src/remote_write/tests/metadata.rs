@@ -15,7 +15,8 @@ fn family(name: &str, help: &str) -> Family {
 }
 
 fn round(metadata: &mut Metadata) -> Vec<Vec<Decoded>> {
-    let requests = metadata.round().into_iter().map(|(raw, families)| {
+    metadata.end_round();
+    let requests = metadata.requests().into_iter().map(|(raw, families)| {
         let request = decode(&raw);
         assert!(request.series.is_empty());
         assert_eq!(request.metadata.len(), families as usize);

@@ -12,3 +12,4 @@ mod post;
 mod queue;
 mod request;
 mod simulation;
+mod v2;

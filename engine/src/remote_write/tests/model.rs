@@ -1,7 +1,7 @@
 //! Plain targets and series -> the shared types of the log; and what must leave for them.
 
 use super::decode::TimeSeries;
-use crate::config::{CompressionChoice, Endpoint, QueueConfig};
+use crate::config::{CompressionChoice, Endpoint, ProtobufMessage, QueueConfig};
 use crate::labels::Labels;
 use crate::relabel::Rules;
 use proptest::prelude::*;
@@ -29,6 +29,7 @@ pub(super) fn endpoint() -> Endpoint {
         remote_timeout_ms: 30_000,
         write_relabel_configs: Rules::default(),
         external_labels: Labels::default(),
+        protobuf_message: ProtobufMessage::Version1,
         compression: CompressionChoice::Snappy,
         send_exemplars: false,
         send_metadata: false,

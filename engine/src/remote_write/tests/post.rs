@@ -3,6 +3,8 @@
 use super::model::endpoint;
 use crate::config::Endpoint;
 use crate::remote_write::post::{PostError, Poster, ShardRequest, ToShard};
+use crate::remote_write::request::Form;
+use crate::remote_write::retry::Written;
 use crate::remote_write::{Compression, Request, RequestId, SendResult};
 use axum::body::Body;
 use axum::extract::State;
@@ -31,6 +33,11 @@ async fn answer(State(server): State<Arc<Server>>, request: HttpRequest<Body>) -
     let response = Response::builder();
     let response = match script {
         b'o' => response.status(204).body(Body::empty()),
+        b'n' => response
+            .status(200)
+            .header("X-Prometheus-Remote-Write-Samples-Written", "12")
+            .header("X-Prometheus-Remote-Write-Exemplars-Written", "3")
+            .body(Body::empty()),
         b'r' => response
             .status(503)
             .header("Retry-After", "7")
@@ -88,7 +95,7 @@ fn request(id: u64, body: &'static str, attempt: u32) -> ShardRequest {
         request: Request {
             id: RequestId(id),
             body: body.as_bytes().into(),
-            compression: Compression::Snappy,
+            form: Form::v1(Compression::Snappy),
             attempt,
             samples: 1,
         },
@@ -143,7 +150,7 @@ fn headers_are_those_of_remote_write_1_0() {
         setup.requests.send(request(8, "ok", 3)).await.unwrap();
         setup.ended(0).await;
         let mut zstd = request(9, "ok", 0);
-        zstd.request.compression = Compression::Zstd;
+        zstd.request.form = Form::v1(Compression::Zstd);
         setup.requests.send(zstd).await.unwrap();
         setup.ended(0).await;
         let seen = std::mem::take(&mut *setup.server.seen.lock().unwrap());
@@ -173,6 +180,45 @@ fn headers_are_those_of_remote_write_1_0() {
 }
 
 #[test]
+fn headers_of_remote_write_2_0_are_sent_and_read() {
+    on_tokio(async {
+        let mut setup = setup(endpoint(), 1).await;
+        for (form, expected) in [
+            (
+                Form::v2(Compression::Snappy),
+                Some(Written {
+                    samples: 12,
+                    histograms: 0,
+                    exemplars: 3,
+                }),
+            ),
+            // What a 1.0 receiver does not say.
+            (Form::v1(Compression::Snappy), None),
+        ] {
+            let mut second = request(1, "noted", 0);
+            second.request.form = form;
+            setup.requests.send(second).await.unwrap();
+            let SendResult::Status { written, .. } = setup.ended(0).await.1 else {
+                panic!("no status")
+            };
+            assert_eq!(written, expected);
+        }
+        let seen = std::mem::take(&mut *setup.server.seen.lock().unwrap());
+        for (name, value) in [
+            ("content-encoding", "snappy"),
+            (
+                "content-type",
+                "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+            ),
+            ("x-prometheus-remote-write-version", "2.0.0"),
+        ] {
+            let values: Vec<_> = seen[0].0.get_all(name).iter().collect();
+            assert_eq!(values, [value], "{name}");
+        }
+    });
+}
+
+#[test]
 fn answers_are_read_within_bounds_and_without_secrets() {
     on_tokio(async {
         let mut setup = setup(endpoint(), 1).await;
@@ -182,6 +228,7 @@ fn answers_are_read_within_bounds_and_without_secrets() {
                 code: 503,
                 retry_after_ms: Some(7_000),
                 reason: "overloaded by <secret>".to_owned(),
+                written: None,
             }
         );
         let SendResult::Status { code, reason, .. } = setup.result("long").await else {

@@ -48,6 +48,7 @@ fn status(code: u16, reason: &str) -> SendResult {
         code,
         retry_after_ms: None,
         reason: reason.to_owned(),
+        written: None,
     }
 }
 
@@ -284,6 +285,7 @@ fn retry_after_and_configuration_faults_hold_everything_back() {
         code: 503,
         retry_after_ms: Some(20_000),
         reason: String::new(),
+        written: None,
     };
     bench.answer(&request, &busy);
     bench.scrape(&sources[1]);

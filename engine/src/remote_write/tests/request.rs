@@ -3,7 +3,7 @@
 use super::model::{LabelMap, block, layout, map, route, target, whole};
 use crate::remote_write::construct::Template;
 use crate::remote_write::encode::{Options, TargetLabels, encode, positions};
-use crate::remote_write::request::{Compression, Compressor, OpenRequest, uncompress};
+use crate::remote_write::request::{Compression, Compressor, Form, OpenRequest, uncompress};
 use ringscrape_wal::scrape::Scrape;
 
 /// Requests that are searched between two that are constructed to compare.
@@ -55,7 +55,7 @@ fn constructed(
         assert_eq!(own, counts);
         assert_eq!(request.raw_len(), raw.len());
         ways.push(request.uses_edits());
-        let compression = request.compression();
+        let compression = request.form().compression;
         let body = request.finish(compressor);
         assert!(uncompress(&body, compression) == raw, "{compression:?}");
         assert_eq!(request.raw_len(), 0);
@@ -74,7 +74,8 @@ fn one_and_searched(searched: usize) -> Vec<bool> {
 fn what_repeats_far_away_is_searched_and_now_and_then_compared() {
     for compression in [Compression::Snappy, Compression::Zstd] {
         let mut scrape = scrape(10, 100);
-        let (mut request, mut compressor) = (OpenRequest::new(compression), Compressor::new());
+        let (mut request, mut compressor) =
+            (OpenRequest::new(Form::v1(compression)), Compressor::new());
         let requests = 2 * (1 + SEARCHED) + 2;
         let ways = constructed(&mut request, &mut compressor, &mut scrape, requests);
         let round = one_and_searched(SEARCHED);
@@ -87,7 +88,8 @@ fn what_repeats_far_away_is_searched_and_now_and_then_compared() {
 fn what_repeats_close_by_is_constructed() {
     for compression in [Compression::Snappy, Compression::Zstd] {
         let mut scrape = scrape(1_000, 1);
-        let (mut request, mut compressor) = (OpenRequest::new(compression), Compressor::new());
+        let (mut request, mut compressor) =
+            (OpenRequest::new(Form::v1(compression)), Compressor::new());
         let requests = SEARCHED + 2;
         let ways = constructed(&mut request, &mut compressor, &mut scrape, requests);
         assert_eq!(ways, vec![true; requests], "{compression:?}");
@@ -101,11 +103,11 @@ fn another_form_is_compared_at_once() {
     let mut close = scrape(1_000, 1);
     let mut compressor = Compressor::new();
     for (first, searched) in [(&mut close, SEARCHED), (&mut scrape(10, 100), 3)] {
-        let mut request = OpenRequest::new(Compression::Zstd);
+        let mut request = OpenRequest::new(Form::v1(Compression::Zstd));
         constructed(&mut request, &mut compressor, first, 3);
-        request.set_compression(Compression::Zstd);
-        request.set_compression(Compression::Snappy);
-        assert_eq!(request.compression(), Compression::Snappy);
+        request.set_form(Form::v1(Compression::Zstd));
+        request.set_form(Form::v1(Compression::Snappy));
+        assert_eq!(request.form(), Form::v1(Compression::Snappy));
         let ways = constructed(&mut request, &mut compressor, &mut far, 1 + searched);
         assert_eq!(ways, one_and_searched(searched));
     }

@@ -5,10 +5,13 @@
 
 use super::decode::{TimeSeries, decode_body};
 use super::model::{LabelMap, block, endpoint, layout, map, route, target, whole};
-use crate::config::CompressionChoice;
+use crate::config::{CompressionChoice, ProtobufMessage};
+use crate::remote_write::request::Form;
+use crate::remote_write::retry::Written;
 use crate::remote_write::source::{LogSource, Next};
 use crate::remote_write::{
-    Compression, DropCause, Notice, Now, QueueOptions, Request, RequestId, SendResult, ShardQueue,
+    Compression, DropCause, Message, Notice, Now, QueueOptions, Request, RequestId, SendResult,
+    ShardQueue,
 };
 use proptest::prelude::*;
 use ringscrape_wal::definition::{Block, Target};
@@ -106,13 +109,19 @@ struct Receiver {
     series_max: usize,
     /// Answer to zstd, if it is not taken.
     refuses_zstd: Option<u16>,
+    /// Answer to 2.0 messages, if they are not taken.
+    refuses_second: Option<u16>,
 }
 
 impl Receiver {
     /// What Prometheus would do: all or nothing.
-    fn take(&mut self, form: Compression, request: &[TimeSeries]) -> (u16, &'static str) {
-        if let Some(code) = self.refuses_zstd.filter(|_| form == Compression::Zstd) {
+    fn take(&mut self, form: Form, request: &[TimeSeries]) -> (u16, &'static str) {
+        let zstd = form.compression == Compression::Zstd;
+        if let Some(code) = self.refuses_zstd.filter(|_| zstd) {
             return (code, "snappy: corrupt input");
+        }
+        if let Some(code) = self.refuses_second.filter(|_| form.message == Message::V2) {
+            return (code, "what is it?");
         }
         if request.len() > self.series_max {
             return (413, "too large");
@@ -146,6 +155,21 @@ impl Receiver {
     }
 }
 
+impl Receiver {
+    /// What a 2.0 receiver says beside the status.
+    fn written(&self, code: u16, flight: &Flight) -> Option<Written> {
+        let second = flight.request.form.message == Message::V2;
+        let says = second && self.refuses_second.is_none() && !matches!(code, 429 | 500..);
+        says.then(|| Written {
+            samples: match code {
+                204 => flight.series.len() as u64,
+                _ => 0,
+            },
+            ..Written::default()
+        })
+    }
+}
+
 /// A request on its way: when it arrives, when its answer does, whether either is lost.
 struct Flight {
     request: Request,
@@ -159,6 +183,7 @@ struct World {
     rng: Rng,
     log: Log,
     receiver: Receiver,
+    message: ProtobufMessage,
     queue: ShardQueue,
     flights: Vec<Flight>,
     now_ms: u64,
@@ -171,6 +196,7 @@ struct World {
     /// Samples that are in the log for this endpoint.
     logged: Stored,
     restarts: u64,
+    fell_back: u64,
 }
 
 const REQUESTS_MAX: u32 = 6;
@@ -203,18 +229,26 @@ impl World {
         }
         let series_max = if rng.chance(30) { 7 } else { 1_000 };
         let refuses_zstd = [None, Some(400), Some(406), Some(415)][rng.below(4) as usize];
+        let message = match rng.chance(50) {
+            true => ProtobufMessage::Version2,
+            false => ProtobufMessage::Version1,
+        };
+        let refusals = [None, None, Some(204), Some(400), Some(406), Some(415)];
+        let refuses_second = refusals[rng.below(6) as usize];
         let mut log = Log::new();
         if rng.chance(50) {
             log.pending_every = 7;
         }
         let now = Now::default();
-        let queue = new_queue((log.end(), log.end()), log.end(), now);
+        let queue = new_queue(message, (log.end(), log.end()), log.end(), now);
         Self {
             log,
+            message,
             receiver: Receiver {
                 poisoned,
                 series_max,
                 refuses_zstd,
+                refuses_second,
                 ..Receiver::default()
             },
             queue,
@@ -227,6 +261,7 @@ impl World {
             targets,
             logged: Stored::new(),
             restarts: 0,
+            fell_back: 0,
             rng,
         }
     }
@@ -273,6 +308,10 @@ impl World {
         assert!(requests.len() <= free as usize);
         for notice in self.queue.take_notices() {
             if matches!(notice, Notice::Retrying { .. } | Notice::Recovered) {
+                continue;
+            }
+            if let Notice::FellBack { .. } = notice {
+                self.fell_back += 1;
                 continue;
             }
             let Notice::Dropped { cause, series, .. } = &notice else {
@@ -331,10 +370,7 @@ impl World {
                     code = [429, 500, 503][self.rng.below(3) as usize];
                     retry_after_ms = self.rng.chance(30).then(|| self.rng.below(2_000));
                 } else {
-                    (code, reason) = match self
-                        .receiver
-                        .take(flight.request.compression, &flight.series)
-                    {
+                    (code, reason) = match self.receiver.take(flight.request.form, &flight.series) {
                         // Stored, and the answer is another.
                         (204, _) if faulty => (code, ""),
                         answer => answer,
@@ -344,6 +380,7 @@ impl World {
                     code,
                     retry_after_ms,
                     reason: reason.to_owned(),
+                    written: self.receiver.written(code, flight),
                 });
             }
         }
@@ -389,8 +426,7 @@ impl World {
         // What is on its way arrives or does not; no answer is heard.
         for flight in std::mem::take(&mut self.flights) {
             if flight.arrives_ms.is_some() && self.rng.chance(50) {
-                self.receiver
-                    .take(flight.request.compression, &flight.series);
+                self.receiver.take(flight.request.form, &flight.series);
             }
         }
         self.log.segment += 1;
@@ -401,7 +437,7 @@ impl World {
         };
         self.checked = saved.0;
         let now = self.now();
-        self.queue = new_queue(saved, self.log.end(), now);
+        self.queue = new_queue(self.message, saved, self.log.end(), now);
     }
 
     fn run(&mut self) {
@@ -447,8 +483,14 @@ fn now_of(now_ms: u64) -> Now {
     }
 }
 
-fn new_queue(cursor: (Position, Position), run_start: Position, now: Now) -> ShardQueue {
+fn new_queue(
+    message: ProtobufMessage,
+    cursor: (Position, Position),
+    run_start: Position,
+    now: Now,
+) -> ShardQueue {
     let mut endpoint = endpoint();
+    endpoint.protobuf_message = message;
     endpoint.compression = CompressionChoice::Auto;
     endpoint.queue.samples_per_send_max = 10;
     endpoint.queue.batch_send_deadline_ms = 500;
@@ -481,9 +523,21 @@ proptest! {
         let stats = world.queue.stats();
         prop_assert_eq!(stats.samples_dropped[DropCause::BudgetSpent as usize], 0);
         prop_assert_eq!(stats.samples_pending, 0);
-        if world.receiver.refuses_zstd.is_some() && stats.samples_sent > 0 {
-            prop_assert_eq!(stats.compression, Compression::Snappy);
+        let second = world.message == ProtobufMessage::Version2;
+        let refused = second && world.receiver.refuses_second.is_some();
+        if stats.samples_sent > 0 {
+            let message = match second && !refused {
+                true => Message::V2,
+                false => Message::V1,
+            };
+            prop_assert_eq!(stats.form.message, message);
+            if world.receiver.refuses_zstd.is_some() {
+                prop_assert_eq!(stats.form.compression, Compression::Snappy);
+            }
         }
+        // Once in each run of the process, however many requests were refused.
+        let fell_back_max = u64::from(refused) * (1 + world.restarts);
+        prop_assert!(world.fell_back <= fell_back_max, "{}", world.fell_back);
         if world.restarts == 0 {
             // Halving gave up exactly the samples of the poisoned series.
             let samples = |stored: &Stored| stored.values().map(Vec::len).sum::<usize>() as u64;
