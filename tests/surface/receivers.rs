@@ -162,6 +162,31 @@ fn answer_400_drops_counts_and_says_why() {
 }
 
 #[test]
+fn a_receiver_that_does_not_take_2_0_gets_all_as_1_0() {
+    let Some(engine) = ringscrape() else {
+        return; // The reference gives the samples up.
+    };
+    let exporter = counting();
+    let recorder = Recorder::scripted(|number| match number {
+        1 => Answer::status(415),
+        _ => Answer::status(204),
+    });
+    let dir = TempDir::new().expect("cannot make a temporary directory");
+    let second = "protobuf_message: io.prometheus.write.v2.Request";
+    let config = one_job(&recorder.url("w"), &exporter.address().to_string())
+        .replace("  queue_config", &format!("  {second}\n  queue_config"));
+    assert!(config.contains(second));
+    let mut running = Running::start(engine, dir.path(), &config, &[]);
+    wait_for_all_from_the_first(&mut running, &recorder, 4);
+    // The recorder takes nothing but 1.0.
+    assert_eq!(recorder.violations(), [""; 0]);
+    assert_eq!(recorder.requests().1, 1);
+    let log = running.process.log();
+    assert!(log.contains("does not take remote write 2.0"), "{log}");
+    assert!(running.process.terminate(LIMIT).success());
+}
+
+#[test]
 fn answer_401_is_shown_as_a_fault_of_the_configuration() {
     let Some(engine) = subject() else { return };
     let exporter = counting();

@@ -13,3 +13,4 @@ mod queue;
 mod request;
 mod simulation;
 mod v2;
+mod v2_queue;

@@ -15,19 +15,19 @@ use std::sync::Arc;
 /// Far from zero, as clocks are.
 const START_MS: u64 = 1_000_000;
 
-struct Bench {
+pub(super) struct Bench {
     log: Log,
-    queue: ShardQueue,
+    pub(super) queue: ShardQueue,
     now_ms: u64,
     polled: Polled,
 }
 
-struct Source {
+pub(super) struct Source {
     target: Arc<Target>,
     block: Arc<Block>,
 }
 
-fn source(key: u64, series: usize) -> Source {
+pub(super) fn source(key: u64, series: usize) -> Source {
     let labels = map(&[("target", &format!("t{key}"))]);
     let series: Vec<LabelMap> = (0..series)
         .map(|index| map(&[("__name__", &format!("m{index}"))]))
@@ -43,7 +43,7 @@ fn source(key: u64, series: usize) -> Source {
     }
 }
 
-fn status(code: u16, reason: &str) -> SendResult {
+pub(super) fn status(code: u16, reason: &str) -> SendResult {
     SendResult::Status {
         code,
         retry_after_ms: None,
@@ -52,14 +52,14 @@ fn status(code: u16, reason: &str) -> SendResult {
     }
 }
 
-fn small() -> Endpoint {
+pub(super) fn small() -> Endpoint {
     let mut endpoint = endpoint();
     endpoint.queue.samples_per_send_max = 10;
     endpoint
 }
 
 impl Bench {
-    fn new(endpoint: Endpoint) -> Self {
+    pub(super) fn new(endpoint: Endpoint) -> Self {
         let log = Log::new();
         let now = Now {
             monotonic_ms: START_MS,
@@ -80,14 +80,14 @@ impl Bench {
         }
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         Now {
             monotonic_ms: self.now_ms,
             unix_ms: self.now_ms as i64,
         }
     }
 
-    fn scrape(&mut self, source: &Source) {
+    pub(super) fn scrape(&mut self, source: &Source) {
         self.log.append(Scrape {
             target: source.target.clone(),
             route: route("test"),
@@ -106,32 +106,32 @@ impl Bench {
         requests
     }
 
-    fn poll(&mut self) -> Vec<Request> {
+    pub(super) fn poll(&mut self) -> Vec<Request> {
         self.poll_with(50)
     }
 
-    fn after_ms(&mut self, pause_ms: u64) -> Vec<Request> {
+    pub(super) fn after_ms(&mut self, pause_ms: u64) -> Vec<Request> {
         self.now_ms += pause_ms;
         self.poll()
     }
 
-    fn one(&mut self) -> Request {
+    pub(super) fn one(&mut self) -> Request {
         let mut requests = self.poll();
         assert_eq!(requests.len(), 1);
         requests.remove(0)
     }
 
-    fn answer(&mut self, request: &Request, result: &SendResult) {
+    pub(super) fn answer(&mut self, request: &Request, result: &SendResult) {
         let now = self.now();
         self.queue.on_result(request.id, result, 1_000, now);
     }
 
-    fn dropped(&self, cause: DropCause) -> u64 {
+    pub(super) fn dropped(&self, cause: DropCause) -> u64 {
         self.queue.stats().samples_dropped[cause as usize]
     }
 
     /// Answers by `receiver` until nothing more is sent; returns the number of requests.
-    fn run(&mut self, receiver: impl Fn(&[TimeSeries]) -> SendResult) -> usize {
+    pub(super) fn run(&mut self, receiver: impl Fn(&[TimeSeries]) -> SendResult) -> usize {
         let mut count = 0;
         for _ in 0..10_000 {
             for request in self.after_ms(100) {
@@ -147,7 +147,7 @@ impl Bench {
     }
 }
 
-fn name(series: &TimeSeries) -> &str {
+pub(super) fn name(series: &TimeSeries) -> &str {
     &series.labels[0].1
 }
 
