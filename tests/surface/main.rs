@@ -5,6 +5,7 @@ mod lifecycle;
 mod receivers;
 mod storage;
 mod targets;
+mod version2;
 
 use std::path::Path;
 use std::time::Duration;
