@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use ringscrape_engine::labels::{LabelsBuilder, Value};
-use ringscrape_engine::parse::{Dialect, Next, kind_in_force, next_piece, series_labels};
+use ringscrape_engine::parse::{
+    Comment, Dialect, Next, comments, kind_in_force, next_piece, series_labels,
+};
 use ringscrape_wal::definition::{
-    Block, BlockEntry, FamilyKind, Hole, Layout, Route, Run, Target, next_id,
+    Block, BlockEntry, Family, FamilyKind, Hole, Layout, Route, Run, Target, next_id,
 };
 use ringscrape_wal::scrape::Scrape;
 
@@ -29,7 +31,11 @@ impl Logged {
         let mut labels = LabelsBuilder::new();
         let mut kind = FamilyKind::Unknown;
         let mut series = Vec::new();
+        let mut families = Vec::new();
         each_piece(body, |piece| {
+            for comment in comments(Dialect::Text, piece.prefix) {
+                add(&mut families, &comment);
+            }
             kind = kind_in_force(Dialect::Text, piece.prefix, kind);
             series_labels(Dialect::Text, piece.series, kind, &mut labels)
                 .expect("BUG: the body's labels are fine");
@@ -38,8 +44,9 @@ impl Logged {
             }
             series.push(labels.clone());
         });
+        // The first block has all, as if they were declared there.
         let runs = series.chunks(ENTRIES_PER_BLOCK).map(|entries| Run {
-            block: Arc::new(block(entries)),
+            block: Arc::new(block(entries, std::mem::take(&mut families))),
             from: 0,
             to: entries.len() as u32,
         });
@@ -128,8 +135,27 @@ fn each_piece(body: &str, mut each: impl FnMut(&ringscrape_engine::parse::Piece<
     }
 }
 
+/// Takes note of a comment about a family.
+fn add(families: &mut Vec<Family>, comment: &Comment<'_>) {
+    let (Comment::Help(name, _) | Comment::Type(name, _) | Comment::Unit(name, _)) = comment;
+    if families.last().is_none_or(|family| *family.name != **name) {
+        families.push(Family {
+            name: (**name).into(),
+            ..Family::default()
+        });
+    }
+    let Some(family) = families.last_mut() else {
+        return;
+    };
+    match comment {
+        Comment::Help(_, help) => family.help = (**help).into(),
+        Comment::Type(_, kind) => family.kind = *kind,
+        Comment::Unit(_, unit) => family.unit = (**unit).into(),
+    }
+}
+
 /// Label sets as templates in wire form.
-fn block(entries: &[LabelsBuilder]) -> Block {
+fn block(entries: &[LabelsBuilder], families: Vec<Family>) -> Block {
     let (mut bytes, mut ends, mut holes) = (Vec::new(), Vec::new(), Vec::new());
     for labels in entries {
         for (name, value) in labels.iter() {
@@ -151,7 +177,7 @@ fn block(entries: &[LabelsBuilder]) -> Block {
         bytes: bytes.into(),
         entries: ends.into(),
         holes: holes.into(),
-        families: Box::new([]),
+        families: families.into(),
     }
 }
 
