@@ -3,7 +3,10 @@
 //! What follows each other in a 2.0 request mostly has the same form and length: some references, a
 //! value and perhaps the metadata differ. So a series is compared with the one before instead of
 //! searching for what it repeats. Where the lengths differ, their beginnings and their ends are
-//! compared. Nothing depends on the bytes being series: others are only less alike.
+//! compared. Or it is compared with the same series of a target before (a row), which differs in
+//! the target's own labels and the value: that is less where values are mostly equal. Which of the
+//! two is tried on some series now and then. Nothing depends on the bytes being series: others are
+//! only less alike.
 
 use super::TAG_SERIES;
 use crate::remote_write::diff::COPY_LEN_MIN;
@@ -14,37 +17,119 @@ const WINDOW: usize = 64;
 /// How far from a series' beginning its length may end.
 const HEAD_LEN_MAX: usize = 4;
 
-/// Writes what `series` holds to `sink`.
-pub(super) fn write<S: Sink>(sink: &mut S, series: &mut Buffer) {
+/// Series that are compared to find which ones to go by.
+const TRIED: usize = 16;
+/// Series for which that holds.
+const TRIED_FOR: u32 = 256;
+/// What a series costs, about, whose length is not that of the one before.
+const UNLIKE_COST: u32 = 24;
+
+/// Bytes that belong to one scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Where they begin.
+    pub(super) start: usize,
+    /// How much earlier those of a scrape like it begin; 0: there is none.
+    pub(super) distance: usize,
+}
+
+/// Writes what `series` holds to `sink`; `rows` are its scrapes in order.
+pub(super) fn write<S: Sink>(sink: &mut S, series: &mut Buffer, rows: &[Row]) {
     let end = series.len();
     // A window may reach beyond the end.
     let bytes = series.with_room();
     let (mut before, mut before_len) = (0, 0);
+    let mut rows = rows.iter().peekable();
+    // To the row that is to be compared; for how many more series.
+    let (mut distance, mut chosen, mut left) = (0, 0, 0);
     let mut at = 0;
     while at < end {
-        let len = length(&bytes[at..end]);
-        if before_len == 0 {
-            sink.literal(&bytes[at..at + len]);
-        } else if before_len == len {
-            compare(sink, bytes, (before, at), len, len);
-        } else {
-            let shorter = len.min(before_len);
-            let equal = equal(bytes, (before, at), shorter);
-            if equal >= COPY_LEN_MIN || sink.match_distance() == before_len {
-                compare(sink, bytes, (before, at), equal, before_len);
-            } else {
-                sink.literal(&bytes[at..at + equal]);
+        while let Some(row) = rows.next_if(|row| row.start <= at) {
+            (distance, chosen, left) = (row.distance, 0, 0);
+        }
+        if distance > 0 && before_len > 0 {
+            if left == 0 {
+                chosen = if row_costs_less(&bytes[..end], before, at, distance) {
+                    distance
+                } else {
+                    0
+                };
+                left = TRIED_FOR;
             }
-            // What is left, from the end: as much as both have.
-            let aligned = shorter - equal;
-            let own = len - equal - aligned;
-            sink.literal(&bytes[at + equal..at + equal + own]);
-            let places = (before + before_len - aligned, at + len - aligned);
-            compare(sink, bytes, places, aligned, len);
+            left -= 1;
+        }
+        let len = length(&bytes[at..end]);
+        if chosen > 0 && length(&bytes[at - chosen..end]) == len {
+            compare(sink, bytes, (at - chosen, at), len, chosen);
+        } else {
+            like_before(sink, bytes, (before, before_len), (at, len));
         }
         (before, before_len) = (at, len);
         at += len;
     }
+}
+
+/// Writes a series that is compared with the one before: where they begin and their lengths.
+#[inline]
+fn like_before<S: Sink>(
+    sink: &mut S,
+    bytes: &[u8],
+    (before, before_len): (usize, usize),
+    (at, len): (usize, usize),
+) {
+    if before_len == 0 {
+        sink.literal(&bytes[at..at + len]);
+    } else if before_len == len {
+        compare(sink, bytes, (before, at), len, len);
+    } else {
+        let shorter = len.min(before_len);
+        let equal = equal(bytes, (before, at), shorter);
+        if equal >= COPY_LEN_MIN || sink.match_distance() == before_len {
+            compare(sink, bytes, (before, at), equal, before_len);
+        } else {
+            sink.literal(&bytes[at..at + equal]);
+        }
+        // What is left, from the end: as much as both have.
+        let aligned = shorter - equal;
+        let own = len - equal - aligned;
+        sink.literal(&bytes[at + equal..at + equal + own]);
+        let places = (before + before_len - aligned, at + len - aligned);
+        compare(sink, bytes, places, aligned, len);
+    }
+}
+
+/// Whether the next series take less to write as those of the row `distance` earlier than as those
+/// before them.
+fn row_costs_less(bytes: &[u8], mut before: usize, mut at: usize, distance: usize) -> bool {
+    let far = if distance < 1 << 16 { 3 } else { 5 };
+    let (mut near_cost, mut row_cost) = (0, 0);
+    for _ in 0..TRIED {
+        if at == bytes.len() {
+            break;
+        }
+        let len = length(&bytes[at..]);
+        near_cost += cost(bytes, (before, at), len, 3);
+        row_cost += cost(bytes, (at - distance, at), len, far);
+        (before, at) = (at, at + len);
+    }
+    row_cost < near_cost
+}
+
+/// What `len` bytes take, about, if as many others are repeated with copies of this cost.
+fn cost(bytes: &[u8], (old, new): (usize, usize), len: usize, copy: u32) -> u32 {
+    if length(&bytes[old..]) != len {
+        return UNLIKE_COST;
+    }
+    let mut sum = 0;
+    for at in (0..len).step_by(WINDOW) {
+        let mut different = differences(bytes, old + at, new + at);
+        if len - at < WINDOW {
+            different &= !(u64::MAX << (len - at));
+        }
+        let runs = (different & !(different << 1)).count_ones();
+        sum += different.count_ones() + runs * (1 + copy);
+    }
+    sum
 }
 
 /// The length of the series that begins here; of all that is left, if none does.
@@ -152,11 +237,11 @@ mod tests {
     use crate::remote_write::wire::put_bytes;
     use proptest::prelude::*;
 
-    fn written(bytes: &[u8]) -> Vec<u8> {
+    fn written(bytes: &[u8], rows: &[Row]) -> Vec<u8> {
         let mut series = Buffer::default();
         series.put(bytes);
         let mut sink = SnappyStream::default();
-        write(&mut sink, &mut series);
+        write(&mut sink, &mut series, rows);
         sink.finish().to_vec()
     }
 
@@ -168,13 +253,20 @@ mod tests {
                 0..40,
             ),
             end in prop::collection::vec(any::<u8>(), 0..9),
+            places in prop::collection::vec((any::<usize>(), any::<usize>()), 0..6),
         ) {
             let mut bytes = Vec::new();
             for (first, second) in series {
                 put_bytes(&mut bytes, TAG_SERIES, &[first, second].concat());
             }
             bytes.extend(end);
-            let body = written(&bytes);
+            let place = |(start, distance): (usize, usize)| {
+                let start = start % (bytes.len() + 1);
+                Row { start, distance: distance % (start + 1) }
+            };
+            let mut rows: Vec<Row> = places.into_iter().map(place).collect();
+            rows.sort_by_key(|row| row.start);
+            let body = written(&bytes, &rows);
             let decoded = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
             prop_assert_eq!(decoded, bytes);
         }
@@ -189,8 +281,29 @@ mod tests {
             body[40..44].fill(number);
             put_bytes(&mut bytes, TAG_SERIES, &body);
         }
-        let body = written(&bytes);
+        let body = written(&bytes, &[]);
         // Two literals of 2 and 5 bytes with their tags, two copies.
         assert!(body.len() < 100 * (2 + 5 + 3 + 3) + 70, "{}", body.len());
+    }
+    /// Series that differ in all their labels, of targets that differ in one number.
+    #[test]
+    fn rows_are_repeated_where_they_cost_less() {
+        let mut bytes = Vec::new();
+        let mut rows = Vec::new();
+        for target in 0..10_u8 {
+            rows.push(Row {
+                start: bytes.len(),
+                distance: bytes.len().min(100 * 62),
+            });
+            for number in 0..100_u8 {
+                let mut body = [number; 60];
+                body[20] = target;
+                put_bytes(&mut bytes, TAG_SERIES, &body);
+            }
+        }
+        let body = written(&bytes, &rows);
+        // All of the first; of each other series a literal of one byte and a copy.
+        assert!(body.len() < 100 * 64 + 900 * 5, "{}", body.len());
+        assert!(written(&bytes, &[]).len() > 1_000 * 50);
     }
 }
