@@ -80,11 +80,22 @@ impl Ring {
 
     /// The member that owns `key`; `None` if there are no members. Constant time on average.
     pub fn owner(&self, key: TargetKey) -> Option<&str> {
-        let token = self
-            .tokens
-            .get(self.index_of(key))
-            .or(self.tokens.first())?;
-        Some(&self.names[token.member as usize])
+        let index = self.owner_index(key)?;
+        Some(&self.names[index as usize])
+    }
+
+    /// The same, as the index of its name.
+    pub fn owner_index(&self, key: TargetKey) -> Option<u32> {
+        let token = self.tokens.get(self.index_of(key));
+        token.or(self.tokens.first()).map(|token| token.member)
+    }
+
+    /// The members (by the index of their names) at and after `key`, once round the ring; each as
+    /// often as it has tokens.
+    pub(crate) fn around(&self, key: TargetKey) -> impl Iterator<Item = u32> {
+        let start = self.index_of(key);
+        let around = self.tokens[start..].iter().chain(&self.tokens[..start]);
+        around.map(|token| token.member)
     }
 
     /// The first `replicas` different members at or after `key`, the owner first; fewer if there
@@ -106,6 +117,22 @@ impl Ring {
             .into_iter()
             .map(|member| self.names[member as usize].as_str())
             .collect()
+    }
+
+    /// Which part of all positions each member owns, by name, sorted; the parts add up to 1.
+    pub fn shares(&self) -> Vec<(&str, f64)> {
+        let mut shares: Vec<(&str, f64)> =
+            self.names.iter().map(|name| (name.as_str(), 0.0)).collect();
+        let Some(last) = self.tokens.last() else {
+            return shares;
+        };
+        let mut before = last.position;
+        for token in &self.tokens {
+            let part = token.position.wrapping_sub(before) as f64;
+            shares[token.member as usize].1 += part / 2f64.powi(64);
+            before = token.position;
+        }
+        shares
     }
 
     /// Index of the first token at or after `key`; `tokens.len()` if it is the first one again.
@@ -153,6 +180,20 @@ mod tests {
         assert_eq!(ring.owner(TargetKey(1)), None);
         assert!(ring.owners(TargetKey(1), 2).is_empty());
         assert!(Ring::new(Vec::<(String, u32)>::new()).members().is_empty());
+    }
+
+    #[test]
+    fn shares_are_what_keys_see() {
+        let ring = Ring::new([("a", 1), ("b", 3)]);
+        let shares = ring.shares();
+        let sum: f64 = shares.iter().map(|(_, share)| share).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+        for (name, share) in shares {
+            let owned = keys(20_000).filter(|key| ring.owner(*key) == Some(name));
+            let seen = owned.count() as f64 / 20_000.0;
+            assert!((seen - share).abs() < 0.02, "{name}: {seen}, share {share}");
+        }
+        assert!(Ring::new([("a", 0)]).shares().is_empty());
     }
 
     #[test]

@@ -13,7 +13,14 @@ use crate::run::{self, say};
 /// How long each target runs.
 pub(crate) const SECONDS: u32 = 60;
 
-const TARGETS: &[&str] = &["text", "openmetrics", "http_response", "wal_reader"];
+const TARGETS: &[&str] = &[
+    "text",
+    "openmetrics",
+    "http_response",
+    "wal_reader",
+    "gossip_packet",
+    "exchange_frames",
+];
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &str = "-Zsanitizer=address -Cpasses=sancov-module \
     -Cllvm-args=-sanitizer-coverage-level=4 \

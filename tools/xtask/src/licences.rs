@@ -29,6 +29,8 @@ const ALLOWED: &[&str] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[
     // Copyleft by file: used unchanged, through glommio, it asks nothing of our files.
     ("bitmaps", "MPL-2.0+"),
+    // The same, by ourselves.
+    ("foca", "MPL-2.0"),
 ];
 
 /// Checks the whole workspace, the fuzz targets included.

@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "ringscrape-load",
         ],
     ),
+    ("ringscrape-simulator", &["ringscrape-cluster"]),
     ("xtask", &[]),
 ];
 

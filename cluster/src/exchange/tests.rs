@@ -1,0 +1,359 @@
+//! Streams between two nodes, honest and not.
+
+use super::*;
+use crate::member::{Founder, HeavyTarget, JobId, JobVersion, Planned, Stage};
+use crate::membership::Detection;
+use crate::node::{Node, Outbox, Settings};
+use crate::packet::Key;
+use crate::state::{Crash, Known, Own, Side};
+use proptest::prelude::*;
+
+const NOW: Now = Now {
+    unix_ms: 1_700_000_000_000,
+    monotonic_ms: 5_000,
+};
+
+fn node_with(name: &str, cluster: &str, keys: &[Key]) -> Node {
+    let number = name.as_bytes()[0];
+    let settings = Settings {
+        own: Own {
+            name: name.into(),
+            gossip_address: SocketAddr::from(([10, 0, 0, number], 7_946)),
+            http_address: "10.0.0.1:9090".into(),
+            zone: "".into(),
+            software: "1".into(),
+            incarnation: 1_000 + u64::from(number),
+            detection_ms: 2_000,
+            seed: 1,
+            wait_for_size: 0,
+            wait_timeout_ms: 0,
+        },
+        detection: Detection::within_ms(2_000),
+        keys: Keys::new(cluster, keys),
+        random: [number; 32],
+    };
+    Node::new(settings, NOW).unwrap()
+}
+
+fn node(name: &str) -> Node {
+    node_with(name, "test", &[[1; 32]])
+}
+
+/// The frames of a stream, first to last, and what both sides make of it.
+fn talk(asker: &mut Node, answerer: &mut Node, purpose: Purpose) -> (Vec<Vec<u8>>, Then, Then) {
+    let (mut asking, first) = asker.ask(purpose, NOW);
+    let mut answering = Stream::answering();
+    let mut frames = vec![first];
+    let mut out = Outbox::default();
+    let mut thens = [Then::Wait, Then::Wait];
+    loop {
+        let is_answerer = frames.len() % 2 == 1;
+        let frame = &frames[frames.len() - 1];
+        let taken = match is_answerer {
+            true => answerer.take(&mut answering, frame, NOW, &mut out),
+            false => asker.take(&mut asking, frame, NOW, &mut out),
+        };
+        let mut send = taken.send;
+        let verdict = match &taken.then {
+            Then::Handover { bytes, .. } if bytes == b"no" => Some(Err("busy".to_owned())),
+            Then::Handover { .. } => Some(Ok(None)),
+            Then::Question { bytes, .. } => Some(Ok(Some([&bytes[..], b"!"].concat()))),
+            _ => None,
+        };
+        if let Some(verdict) = verdict {
+            send = Some(answerer.verdict(&mut answering, verdict, NOW));
+        }
+        thens[usize::from(is_answerer)] = taken.then;
+        match send {
+            Some(frame) => frames.push(frame),
+            None => break,
+        }
+    }
+    let [asker, answerer] = thens;
+    (frames, asker, answerer)
+}
+
+#[test]
+fn four_frames_each() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let (frames, asker, answerer) = talk(&mut a, &mut b, Purpose::Exchange);
+    assert_eq!(
+        (frames.len(), asker, answerer),
+        (4, Then::Over(None), Then::Over(None))
+    );
+    assert_eq!(
+        b.address_of("a"),
+        Some(SocketAddr::from(([10, 0, 0, b'a'], 7_946)))
+    );
+    assert_eq!(
+        a.address_of("b"),
+        Some(SocketAddr::from(([10, 0, 0, b'b'], 7_946)))
+    );
+
+    let bytes = vec![7; 1_000_000];
+    let (frames, asker, answerer) = talk(&mut a, &mut b, Purpose::Handover(bytes.clone()));
+    assert_eq!((frames.len(), asker), (4, Then::Over(None)));
+    let from = Arc::from("a");
+    assert_eq!(answerer, Then::Handover { from, bytes });
+
+    let (_, asker, _) = talk(&mut a, &mut b, Purpose::Handover(b"no".to_vec()));
+    assert_eq!(asker, Then::Failed(Failure::Refused("busy".to_owned())));
+
+    let (_, asker, _) = talk(&mut a, &mut b, Purpose::Question(b"who".to_vec()));
+    assert_eq!(asker, Then::Over(Some(b"who!".to_vec())));
+}
+
+#[test]
+fn strangers_are_told_why() {
+    let cases = [
+        (node_with("b", "other", &[[1; 32]]), Cause::ClusterName),
+        (node_with("b", "test", &[[2; 32]]), Cause::Key),
+        (node_with("b", "test", &[]), Cause::Key),
+    ];
+    for (mut stranger, cause) in cases {
+        let (frames, asker, answerer) = talk(&mut stranger, &mut node("a"), Purpose::Exchange);
+        assert_eq!(frames.len(), 2);
+        assert_eq!(asker, Then::Failed(Failure::RefusedByPeer(cause)));
+        assert_eq!(answerer, Then::Failed(Failure::Unreadable(cause)));
+    }
+    let (_, mut first) = node("b").ask(Purpose::Exchange, NOW);
+    first[2] += 1;
+    let taken = node("a").take(
+        &mut Stream::answering(),
+        &first,
+        NOW,
+        &mut Outbox::default(),
+    );
+    assert_eq!(
+        taken.send.and_then(|frame| read_refusal(&frame)),
+        Some(Cause::Version)
+    );
+    // What is not ours gets no answer.
+    let garbage = b"GET /metrics HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n and more";
+    let taken = node("a").take(
+        &mut Stream::answering(),
+        garbage,
+        NOW,
+        &mut Outbox::default(),
+    );
+    assert_eq!(taken.send, None);
+}
+
+#[test]
+fn a_node_does_not_talk_to_itself() {
+    let (_, asker, _) = talk(&mut node("a"), &mut node("a"), Purpose::Exchange);
+    assert_eq!(asker, Then::Failed(Failure::Own));
+    let (_, _, answerer) = talk(&mut node("a"), &mut node("a"), Purpose::Question(vec![1]));
+    assert_eq!(answerer, Then::Failed(Failure::Own));
+}
+
+#[test]
+fn a_recorded_conversation_is_worth_nothing() {
+    for purpose in [Purpose::Exchange, Purpose::Handover(b"targets".to_vec())] {
+        let (mut a, mut b) = (node("a"), node("b"));
+        let (frames, ..) = talk(&mut a, &mut b, purpose.clone());
+        let mut out = Outbox::default();
+
+        // To the answerer: its own number is another one now.
+        let mut stream = Stream::answering();
+        let mut fresh = node("c");
+        assert_eq!(
+            fresh.take(&mut stream, &frames[0], NOW, &mut out).then,
+            Then::Wait
+        );
+        let taken = fresh.take(&mut stream, &frames[2], NOW, &mut out);
+        assert_eq!(taken.then, Then::Failed(Failure::OutOfTurn));
+        assert_eq!(
+            fresh.address_of("a"),
+            None,
+            "nothing was taken from the first frame"
+        );
+
+        // To the asker: it has another number, too.
+        let (mut stream, _) = a.ask(purpose, NOW);
+        let taken = a.take(&mut stream, &frames[1], NOW, &mut out);
+        assert_eq!(taken.then, Then::Failed(Failure::OutOfTurn));
+    }
+}
+
+#[test]
+fn frames_out_of_turn_end_the_stream() {
+    let (mut a, mut b) = (node("a"), node("b"));
+    let (frames, ..) = talk(&mut a, &mut b, Purpose::Exchange);
+    let mut out = Outbox::default();
+    for frame in &frames[1..] {
+        let mut stream = Stream::answering();
+        let taken = b.take(&mut stream, frame, NOW, &mut out);
+        assert_eq!(taken.then, Then::Failed(Failure::OutOfTurn));
+        let taken = b.take(&mut stream, &frames[0], NOW, &mut out);
+        assert_eq!(taken.then, Then::Failed(Failure::OutOfTurn), "it is over");
+    }
+}
+
+fn stage() -> Stage {
+    let job = |id| JobVersion {
+        job: JobId(id),
+        config_hash: 5,
+        since_ms: 6,
+    };
+    let heavy = |key| HeavyTarget {
+        job: JobId(1),
+        key,
+        samples_per_s: 3,
+    };
+    Stage {
+        from_ms: 5,
+        is_active: true,
+        weight: 2,
+        jobs: [job(1), job(2)].into(),
+        heavy: [heavy(1), heavy(9)].into(),
+    }
+}
+
+fn member() -> Member {
+    let address = SocketAddr::from(([10, 0, 0, 1], 7_946));
+    Member {
+        name: "m".into(),
+        incarnation: 4,
+        version: 3,
+        founder: Founder {
+            founded_ms: 1,
+            id: u64::MAX,
+        },
+        gossip_address: address,
+        http_address: "10.0.0.1:9090".into(),
+        zone: "z".into(),
+        software: "1".into(),
+        now: stage(),
+        next: Some(Planned {
+            stage: stage(),
+            is_agreed: true,
+        }),
+    }
+}
+
+fn crash() -> Crash {
+    Crash {
+        name: "c".into(),
+        incarnation: 3,
+        until_ms: 5,
+        made_ms: 6,
+        by: "m".into(),
+        by_incarnation: 4,
+        side: Side {
+            members: 3,
+            lowest: "a".into(),
+        },
+    }
+}
+
+fn summary() -> Summary {
+    let known = |name: &str| Known {
+        name: name.into(),
+        incarnation: 4,
+        version: 3,
+        hash: u64::MAX,
+    };
+    Summary {
+        name: "m".into(),
+        incarnation: 4,
+        gossip_address: SocketAddr::from(([10, 0, 0, 1], 7_946)),
+        founder: Some(member().founder),
+        unix_ms: NOW.unix_ms,
+        members: vec![known("a"), known("m")],
+        crashes: vec![3, 4],
+    }
+}
+
+fn counter(members: Vec<Member>, crashes: Vec<Crash>, summary: Summary) -> Vec<u8> {
+    let delta = Delta {
+        founder: summary.founder,
+        members: members.into_iter().map(Arc::new).collect(),
+        crashes: crashes.into_iter().map(Arc::new).collect(),
+    };
+    let frame = Frame {
+        asker: 1,
+        answerer: 2,
+        body: Body::Counter(delta, summary),
+    };
+    frame.write()
+}
+
+/// Each changes one value to one that nobody sends.
+#[test]
+fn what_is_out_of_bounds_is_refused() {
+    let plain = counter(vec![member()], vec![crash()], summary());
+    assert!(Frame::read(&plain).is_ok());
+
+    let members: [fn(&mut Member); 13] = [
+        |m| m.name = "".into(),
+        |m| m.name = "a b".into(),
+        |m| m.incarnation = u64::MAX,
+        |m| m.version = u64::MAX,
+        |m| m.founder.founded_ms = i64::MIN,
+        |m| m.gossip_address.set_port(0),
+        |m| m.zone = "z".repeat(1_000).into(),
+        |m| m.http_address = "h".repeat(1_000).into(),
+        |m| m.now.from_ms = i64::MAX,
+        |m| m.now.weight = u32::MAX,
+        |m| m.now.jobs = m.now.jobs.iter().rev().copied().collect(),
+        |m| m.now.heavy = m.now.heavy.iter().rev().copied().collect(),
+        |m| m.next.as_mut().unwrap().stage.weight = WEIGHT_MAX + 1,
+    ];
+    for (index, change) in members.into_iter().enumerate() {
+        let mut member = member();
+        change(&mut member);
+        let read = Frame::read(&counter(vec![member], vec![crash()], summary()));
+        assert_eq!(read, Err(Cause::Malformed), "member {index}");
+    }
+    let crashes: [fn(&mut Crash); 5] = [
+        |c| c.name = "".into(),
+        |c| c.by = "\n".into(),
+        |c| c.side.lowest = "".into(),
+        |c| c.until_ms = i64::MIN,
+        |c| c.incarnation = u64::MAX,
+    ];
+    for (index, change) in crashes.into_iter().enumerate() {
+        let mut crash = crash();
+        change(&mut crash);
+        let read = Frame::read(&counter(vec![member()], vec![crash], summary()));
+        assert_eq!(read, Err(Cause::Malformed), "crash {index}");
+    }
+    let summaries: [fn(&mut Summary); 6] = [
+        |s| s.name = "".into(),
+        |s| s.unix_ms = i64::MIN,
+        |s| s.members.reverse(),
+        |s| s.members.push(s.members[1].clone()),
+        |s| s.members[0].version = u64::MAX,
+        |s| s.crashes.reverse(),
+    ];
+    for (index, change) in summaries.into_iter().enumerate() {
+        let mut summary = summary();
+        change(&mut summary);
+        let read = Frame::read(&counter(vec![member()], vec![crash()], summary));
+        assert_eq!(read, Err(Cause::Malformed), "summary {index}");
+    }
+    let longer = [&plain[..], &[0]].concat();
+    assert_eq!(Frame::read(&longer), Err(Cause::Malformed));
+}
+
+proptest! {
+    #[test]
+    fn no_text_breaks_the_reader(
+        at in any::<prop::sample::Index>(),
+        byte: u8,
+        cut in any::<prop::sample::Index>(),
+        random in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut plain = counter(vec![member()], vec![crash()], summary());
+        let at = at.index(plain.len());
+        plain[at] = byte;
+        let cut = cut.index(plain.len());
+        prop_assert!(Frame::read(&plain[..cut]).is_err());
+        for text in [&plain, &random] {
+            if let Ok(frame) = Frame::read(text) {
+                prop_assert_eq!(Frame::read(&frame.write()), Ok(frame));
+            }
+        }
+    }
+}
