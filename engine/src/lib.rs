@@ -7,6 +7,8 @@ pub mod relabel;
 pub mod target;
 
 mod control;
+#[allow(dead_code, unused_imports)] // until the control loop starts it
+mod gossip;
 mod mailbox;
 mod resolve;
 mod run;
@@ -28,12 +30,14 @@ pub mod log;
 
 pub mod remote_write;
 
-mod api;
+pub mod api;
 mod clock;
 pub mod memory;
 pub mod metrics;
+mod web;
 
 pub mod fuzz;
 
+pub use gossip::{ClusterOptions, GOSSIP_PORT, GossipError};
 pub use log::SyncPolicy;
 pub use run::{RunError, RunOptions, run};

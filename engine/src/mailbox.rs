@@ -9,6 +9,7 @@ use crate::metrics::ShardFigures;
 use crate::remote_write::post::{self, ShardRequest};
 use crate::target::Target;
 use ringscrape_wal::definition::Route;
+use ringscrape_wal::scrape::Scrape;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -22,17 +23,28 @@ pub(crate) const MAILBOX_MESSAGES_MAX: usize = 256;
 /// Targets in one message, so that a large change is spread over ticks.
 pub(crate) const TARGETS_PER_MESSAGE_MAX: usize = 500;
 
+/// Targets in one `FromShard::HandOver`: what a shard prepares in one turn.
+pub(crate) const HANDOVERS_PER_MESSAGE_MAX: usize = 64;
+
 /// Number of a shard, from 0.
 pub(crate) type ShardIndex = usize;
 
 /// What the control loop tells a shard.
 #[derive(Debug)]
 pub(crate) enum ToShard {
-    /// Scrape these from their next slot on. A target with a known key replaces the one before
-    /// and keeps its state.
+    /// Scrape these in the slots that are this node's. A target with a known key replaces the one
+    /// before, at once or, if its slots begin where those of the one before end, then; it keeps its
+    /// state.
     Add(Vec<Assignment>),
     /// Stop scraping these targets.
     Remove(Vec<Removal>),
+    /// What the nodes before knew of targets that are scraped here, or will be.
+    Restore(Vec<Arc<Scrape>>),
+    /// Begin no scrape until told to go on.
+    Hold,
+    /// Begin scrapes again, after `Hold` or `FromShard::StoodStill`: also those of slots that are
+    /// current still.
+    GoOn,
     /// The endpoints in force, with their network sides.
     Endpoints(Vec<EndpointLink>),
     /// Answer to `FromShard::Resolve`.
@@ -41,6 +53,11 @@ pub(crate) enum ToShard {
     Figures(oneshot::Sender<ShardFigures>),
     /// Asks for the state of all targets.
     Statuses(oneshot::Sender<Vec<TargetStatus>>),
+    /// Asks for the state of the targets with these keys.
+    StatusesOf(Vec<u64>, oneshot::Sender<Vec<TargetStatus>>),
+    /// Asks how many targets there are whose slots end, those included whose last scrape here is
+    /// under way, or of which another node is still to be told.
+    Remaining(oneshot::Sender<usize>),
     /// Finish: flush until the deadline (milliseconds since the Unix epoch), then end.
     Stop {
         /// When to give up sending; what is left stays in the log.
@@ -75,6 +92,29 @@ pub(crate) struct Assignment {
     pub(crate) route: Arc<Route>,
     /// An error that fails every scrape without a request (`target_limit` exceeded).
     pub(crate) forced_error: Option<ForcedError>,
+    /// Which slots are this node's.
+    pub(crate) slots: OwnSlots,
+}
+
+/// The slots of a target that a node scrapes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnSlots {
+    /// The first slot time, in ms since the Unix epoch. A slot that is current and not before it is
+    /// scraped at once; those between it and the first scrape are missed.
+    pub(crate) from_ms: i64,
+    /// The node before did not give it away: what was missed is counted apart.
+    pub(crate) after_crash: bool,
+    /// Where they end; `None`: as far as is known, nowhere.
+    pub(crate) until: Option<Until>,
+}
+
+/// The end of a node's slots of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Until {
+    /// Slots at or after this time, in ms since the Unix epoch, are not this node's.
+    pub(crate) at_ms: i64,
+    /// What becomes of the target's series.
+    pub(crate) series: Ending,
 }
 
 /// Why every scrape of a target fails without a request.
@@ -87,13 +127,24 @@ pub(crate) struct ForcedError {
 }
 
 /// A target that is no longer to be scraped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Removal {
     /// Its key.
     pub(crate) key: u64,
+    /// What becomes of its series.
+    pub(crate) series: Ending,
+}
+
+/// What becomes of the series of a target that is not scraped here any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// They get end markers two slots later, unless the target comes back until then.
+    End,
     /// A target with the same labels and another URL takes its place: its series go on there, and
     /// end markers would come between their samples.
-    pub(crate) succeeded: bool,
+    Succeeded,
+    /// Another node goes on with them; if its name is given, it gets what is known of them.
+    Move(Option<Arc<str>>),
 }
 
 /// What a shard tells the control loop.
@@ -103,6 +154,17 @@ pub(crate) enum FromShard {
     Ready,
     /// A host name is to be resolved; the answer is `ToShard::Resolved`.
     Resolve(HostPort),
+    /// For another node: what is known of targets that it is going to scrape. At most
+    /// `HANDOVERS_PER_MESSAGE_MAX`, without values.
+    HandOver {
+        /// The node's name.
+        to: Arc<str>,
+        /// One a target.
+        scrapes: Vec<Arc<Scrape>>,
+    },
+    /// The shard did not run for longer than `standstill_ms`: others may have taken its targets. It
+    /// begins no scrape until `ToShard::GoOn`.
+    StoodStill,
     /// The shard has ended; `Err` says why if it was not asked to.
     Stopped(Result<(), String>),
 }

@@ -2,14 +2,15 @@
 //! stop.
 
 use crate::config::{Config, ConfigError};
-use crate::control::Control;
+use crate::control::{Clustering, Control};
+use crate::gossip::{ClusterOptions, GOSSIP_MESSAGES_MAX, GossipThread, Place};
 use crate::log::SyncPolicy;
 use crate::mailbox::{FromShard, MAILBOX_MESSAGES_MAX, ShardIndex};
 use crate::metrics::{nofile_limits, raise_nofile_limit};
 use crate::shard::{ShardOptions, ShardThread};
 use crate::storage::{Storage, StorageError};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -34,6 +35,8 @@ pub struct RunOptions {
     pub flush_deadline_ms: u64,
     /// Data plane threads; `None` = one per usable core.
     pub shards: Option<usize>,
+    /// The part in a cluster; `None` = this node scrapes all targets.
+    pub cluster: Option<ClusterOptions>,
 }
 
 /// Why the process could not start, or ended by itself.
@@ -58,6 +61,12 @@ pub enum RunError {
     Start {
         /// What.
         what: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// This node cannot take part in its cluster.
+    #[error("cannot take part in the cluster: {reason}")]
+    Cluster {
         /// Why, and what to do.
         reason: String,
     },
@@ -101,10 +110,17 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
                 source,
             })?;
         let address = listener.local_addr().unwrap_or(options.listen_address);
+        let clustering = match options.cluster.clone() {
+            Some(cluster) => Some(join(cluster, storage.path(), address)?),
+            None => None,
+        };
         let cores = usable_cores();
         let shard_count = storage.shard_count(options.shards.unwrap_or(cores.len()).max(1))?;
         let (reports, reported) = mpsc::channel::<(ShardIndex, FromShard)>(MAILBOX_MESSAGES_MAX);
         let connections_max = connections_max(shard_count);
+        // Others find a node dead after half of that at the earliest.
+        let detection_ms = (options.cluster.as_ref()).map_or(0, |one| one.detection_time_ms);
+        let standstill_ms = detection_ms / 2;
         let mut shards = Vec::with_capacity(shard_count);
         for shard in 0..shard_count {
             let options = ShardOptions {
@@ -116,6 +132,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
                 retention_bytes_max: options.retention_bytes_max.div_ceil(shard_count as u64),
                 retention_age_ms_max: options.retention_age_ms_max,
                 connections_max,
+                standstill_ms,
             };
             let thread =
                 ShardThread::start(options, reports.clone()).map_err(|reason| RunError::Start {
@@ -133,13 +150,32 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
             config = %options.config_file.display(),
             "ringscrape starts"
         );
-        Control::new(options, config, shards, reported)
+        Control::new(options, config, shards, reported, clustering)
             .run(listener)
             .await
     });
     // A look-up that hangs in the system's resolver must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// Starts this node's part in its cluster.
+fn join(
+    options: ClusterOptions,
+    storage_path: &Path,
+    api_address: SocketAddr,
+) -> Result<Clustering, RunError> {
+    let (control, messages) = mpsc::channel(GOSSIP_MESSAGES_MAX);
+    let place = Place {
+        storage_path: storage_path.to_owned(),
+        api_address,
+    };
+    let thread = GossipThread::start(options.clone(), &place, control);
+    let thread = thread.map_err(|error| RunError::Cluster {
+        reason: error.to_string(),
+    })?;
+    info!(node = %thread.name, gossip = %thread.gossip_address, "part of a cluster");
+    Ok(Clustering::new(thread, options, messages))
 }
 
 fn start_error(what: &str, error: &dyn std::error::Error) -> RunError {

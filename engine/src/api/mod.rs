@@ -3,6 +3,7 @@
 //! Runs on the control thread. It holds no state of its own: every answer comes from the control
 //! loop, over bounded channels.
 
+pub mod cluster;
 mod json;
 mod router;
 
@@ -11,6 +12,7 @@ pub(crate) use router::{ApiOptions, router};
 
 use crate::labels::Labels;
 use crate::target::Target;
+use cluster::{ClusterView, Fleet, OverviewView};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -23,6 +25,26 @@ pub(crate) enum Query {
     Metrics(oneshot::Sender<String>),
     /// Whether all shards are running.
     Ready(oneshot::Sender<bool>),
+    /// The cluster's members, without counts of targets, and what these are counted from.
+    Cluster(oneshot::Sender<(ClusterView, Fleet)>),
+    /// All targets that discovery knows, and who owns them.
+    Fleet(oneshot::Sender<Fleet>),
+    /// The state of this node's targets.
+    Health {
+        /// Which; `None`: all.
+        keys: Option<Vec<u64>>,
+        /// Where to.
+        answer: oneshot::Sender<Vec<TargetStatus>>,
+    },
+    /// How this process is doing.
+    Overview(oneshot::Sender<OverviewView>),
+    /// Give all targets to other nodes, or take some again; the error says why not.
+    Drain {
+        /// Whether to own nothing.
+        is_drained: bool,
+        /// Where to.
+        answer: oneshot::Sender<Result<(), String>>,
+    },
     /// Read the configuration again; the answer is the error's text.
     Reload(oneshot::Sender<Result<(), String>>),
 }

@@ -1,6 +1,7 @@
 //! Paths and methods -> handlers, with Prometheus' paths, envelopes and status codes.
 
-use super::{Query, StateFilter, json};
+use super::{Query, StateFilter, cluster, json};
+use crate::web;
 use axum::Router;
 use axum::extract::{Query as UrlQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -17,34 +18,32 @@ pub(crate) struct ApiOptions {
     pub(crate) lifecycle: bool,
 }
 
+/// What handlers need.
 #[derive(Clone)]
-struct Context {
-    queries: mpsc::Sender<Query>,
+pub(super) struct Context {
+    /// To the control loop.
+    pub(super) queries: mpsc::Sender<Query>,
     options: ApiOptions,
+}
+
+/// Whether requests that change this node's state are refused.
+pub(super) fn is_lifecycle_refused(context: &Context) -> bool {
+    !context.options.lifecycle
 }
 
 /// The routes. `queries` leads to the control loop.
 pub(crate) fn router(queries: mpsc::Sender<Query>, options: ApiOptions) -> Router {
     Router::new()
-        .route("/", get(index))
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "ringscrape is healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", any(reload))
         .route("/api/v1/targets", get(targets))
         .route("/version", get(version))
+        .merge(cluster::routes())
+        .merge(web::routes())
         .layer(middleware::from_fn(refuse_foreign_origin))
         .with_state(Context { queries, options })
-}
-
-const INDEX: &str = "<!doctype html><title>ringscrape</title><h1>ringscrape</h1><ul>\
-<li><a href=\"/metrics\">/metrics</a>: figures of this process\
-<li><a href=\"/api/v1/targets\">/api/v1/targets</a>: targets and their last scrape\
-<li><a href=\"/-/ready\">/-/ready</a>, <a href=\"/-/healthy\">/-/healthy</a>\
-<li><a href=\"/version\">/version</a></ul>";
-
-async fn index() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], INDEX)
 }
 
 async fn version() -> impl IntoResponse {
@@ -80,7 +79,7 @@ fn is_foreign(headers: &HeaderMap) -> bool {
 }
 
 /// Asks the control loop; the error is a response that says that the process is stopping.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     context: &Context,
     query: impl FnOnce(oneshot::Sender<T>) -> Query,
 ) -> Result<T, Response> {
@@ -123,7 +122,7 @@ async fn reload(State(context): State<Context>, request: Request) -> Result<Resp
     if !matches!(request.method().as_str(), "POST" | "PUT") {
         return Ok((StatusCode::METHOD_NOT_ALLOWED, "use POST or PUT\n").into_response());
     }
-    if !context.options.lifecycle {
+    if is_lifecycle_refused(&context) {
         let text =
             "reloading over HTTP is off: start with --web.enable-lifecycle, or send SIGHUP\n";
         return Ok((StatusCode::FORBIDDEN, text).into_response());

@@ -14,6 +14,7 @@ mod relabel;
 mod remote_write;
 mod scrape;
 mod section;
+mod settings_hash;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -22,6 +23,7 @@ pub(crate) mod yaml;
 pub use error::ConfigError;
 pub use model::*;
 pub use reference::reference;
+pub(crate) use settings_hash::settings_hash;
 pub use units::{format_duration, parse_duration_ms};
 
 use error::Problem;

@@ -36,6 +36,8 @@ pub struct ScrapeConfig {
     pub target_limit: u64,
     /// `keep_dropped_targets`; 0 = no bound.
     pub keep_dropped_targets: u64,
+    /// `clustering.enabled`, default true: in a cluster, each target is one node's.
+    pub is_clustered: bool,
     /// `relabel_configs`.
     pub relabel_configs: Rules,
     /// `static_configs`.

@@ -20,10 +20,11 @@ page is made from the tables that the reader checks against.
 - A limit of 0 in a job takes the value of `global`.
 ";
 
-const SECTIONS: [(&Section, &str); 10] = [
+const SECTIONS: [(&Section, &str); 11] = [
     (&global::FILE, "The file"),
     (&global::GLOBAL, "`global`"),
     (&scrape::SCRAPE, "`scrape_configs[]`: one job"),
+    (&scrape::CLUSTERING, "`clustering`"),
     (&scrape::STATIC, "`static_configs[]`"),
     (&discovery::FILE_SD, "`file_sd_configs[]`"),
     (&discovery::HTTP_SD, "`http_sd_configs[]`"),

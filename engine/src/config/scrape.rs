@@ -1,7 +1,7 @@
 //! `scrape_configs[]` -> jobs, with the defaults of `global` filled in.
 
 use super::global::{self, *};
-use super::section::{Fields, HTTP_CLIENT, Problems, Section, key, not_supported};
+use super::section::{Fields, HTTP_CLIENT, LATER, Problems, Section, key, not_supported};
 use super::yaml::{At, Node, Value};
 use super::{ScrapeConfig, ScrapeRules, StaticConfig, discovery, relabel};
 use std::path::Path;
@@ -155,6 +155,12 @@ pub(crate) const SCRAPE: Section = Section {
             "0",
             "Only the default.",
         ),
+        key(
+            "clustering",
+            "mapping",
+            "enabled",
+            "How the nodes of a cluster share the job's targets.",
+        ),
         key("static_configs", "list", "none", "Targets given here."),
         key(
             "file_sd_configs",
@@ -186,6 +192,19 @@ pub(crate) const SCRAPE: Section = Section {
         discovery::OTHER_KINDS,
         &["scrape_failure_log_file"],
     ],
+};
+
+/// `clustering` of a job.
+pub(crate) const CLUSTERING: Section = Section {
+    path: "scrape_configs[].clustering",
+    keys: &[key(
+        "enabled",
+        "true or false",
+        "true",
+        "Whether a target is scraped by one node of the cluster, not by each node that has the \
+         job. Without `--cluster.enabled` there is one node.",
+    )],
+    unsupported: &[LATER],
 };
 
 /// `static_configs[]`.
@@ -262,6 +281,7 @@ fn job(fields: &Fields<'_>, name: &str, global: &Global, folder: &Path) -> Scrap
         rules: Arc::new(rules(fields, global, limits)),
         target_limit: limits.targets,
         keep_dropped_targets: limits.dropped_targets,
+        is_clustered: is_clustered(fields),
         static_configs: static_configs(fields, relabel_configs.is_empty()),
         relabel_configs,
         file_sd_configs: discovery::file_sd_configs(fields, folder),
@@ -301,6 +321,13 @@ fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
             }
         }),
     }
+}
+
+fn is_clustered(fields: &Fields<'_>) -> bool {
+    let node = fields.node("clustering");
+    let clustering = node.map(|node| Fields::new(node, &CLUSTERING, fields.problems));
+    let enabled = clustering.and_then(|clustering| clustering.flag("enabled"));
+    enabled.unwrap_or(true)
 }
 
 fn params(fields: &Fields<'_>) -> Vec<(String, Vec<String>)> {

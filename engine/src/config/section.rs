@@ -60,6 +60,9 @@ pub(crate) const HTTP_CLIENT: &[&str] = &[
     "tls_config",
 ];
 
+/// Keys of ringscrape's own that come later.
+pub(crate) const LATER: &[&str] = &["exclude_labels", "key_labels", "replication_factor"];
+
 /// Collects what is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(RefCell<Vec<Problem>>);
@@ -118,7 +121,11 @@ impl<'a> Fields<'a> {
                 .iter()
                 .any(|names| names.contains(&name))
             {
-                problems.add(entry.key_at, not_supported(&format!("`{name}`")));
+                let message = match LATER.contains(&name) {
+                    true => format!("`{name}` is not supported yet by this version of ringscrape"),
+                    false => not_supported(&format!("`{name}`")),
+                };
+                problems.add(entry.key_at, message);
             } else {
                 problems.add(entry.key_at, unknown_key(name, section));
             }

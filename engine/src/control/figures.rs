@@ -1,5 +1,6 @@
 //! Figures of the control plane and of all shards -> the text of `/metrics`.
 
+use super::cluster_figures::{self, ClusterFigures};
 use super::jobs::{JobFigures, Jobs};
 use crate::clock;
 use crate::discovery::Discovery;
@@ -24,12 +25,16 @@ pub(super) struct ControlFigures {
 #[derive(Debug)]
 pub(super) struct ControlSnapshot {
     shard_count: usize,
-    started_ms: i64,
+    pub(super) started_ms: i64,
     reload_ok: bool,
     reload_ok_ms: i64,
-    jobs: Vec<JobFigures>,
+    pub(super) jobs: Vec<JobFigures>,
     sd_file_errors: u64,
     sd_http_failures: u64,
+    /// Targets that their next owners did not get what was known of.
+    pub(super) handovers_failed: u64,
+    /// `None`: there is no cluster.
+    pub(super) cluster: Option<Box<ClusterFigures>>,
 }
 
 impl ControlFigures {
@@ -72,6 +77,8 @@ impl ControlFigures {
                 .file_read_errors
                 .load(Ordering::Relaxed),
             sd_http_failures: discovery.counters().http_failures.load(Ordering::Relaxed),
+            handovers_failed: 0,
+            cluster: None,
         }
     }
 }
@@ -82,8 +89,12 @@ pub(super) fn render(control: &ControlSnapshot, shards: &[ShardFigures]) -> Stri
     process(&mut out, control);
     jobs(&mut out, &control.jobs);
     scrapes(&mut out, shards);
+    moves(&mut out, control, shards);
     log(&mut out, shards);
     remote_write(&mut out, shards);
+    if let Some(cluster) = &control.cluster {
+        cluster_figures::render(&mut out, cluster);
+    }
     out.into_text()
 }
 
@@ -174,6 +185,12 @@ fn scrapes(out: &mut Exposition, shards: &[ShardFigures]) {
     add(&table::SLOTS_MISSED, &[("cause", "late")], |shard| {
         shard.slots_missed_late
     });
+    add(&table::SLOTS_MISSED, &[("cause", "held")], |shard| {
+        shard.slots_missed_held
+    });
+    let mut add = |metric, labels: &[(&str, &str)], value: fn(&ShardFigures) -> u64| {
+        out.sample(metric, labels, sum(shards, value));
+    };
     add(&table::SAMPLES, &[], |shard| shard.samples);
     add(&table::STALE_MARKERS, &[], |shard| shard.stale_markers);
     add(&table::MATCH_SAMPLES, &[("path", "matched")], |shard| {
@@ -226,6 +243,23 @@ fn scrapes(out: &mut Exposition, shards: &[ShardFigures]) {
     for (purpose, bytes) in by_name(shards.iter().map(|shard| &shard.memory)) {
         out.sample(&table::TABLE_BYTES, &[("purpose", purpose)], bytes as f64);
     }
+}
+
+fn moves(out: &mut Exposition, control: &ControlSnapshot, shards: &[ShardFigures]) {
+    let missed = sum(shards, |shard| shard.slots_missed_takeover);
+    out.sample(&table::TAKEOVER_MISSED, &[], missed);
+    let takeover = latency(shards.iter().map(|shard| &shard.takeover));
+    summary(out, &table::TAKEOVER_SECONDS, &[], &takeover);
+    let mut targets = |result, value: fn(&ShardFigures) -> u64| {
+        let count = sum(shards, value);
+        out.sample(&table::HANDOVER_TARGETS, &[("result", result)], count);
+    };
+    targets("sent", |shard| shard.handovers_sent);
+    targets("used", |shard| shard.handovers_used);
+    targets("late", |shard| shard.handovers_late);
+    targets("unused", |shard| shard.handovers_unused);
+    let failed = control.handovers_failed as f64;
+    out.sample(&table::HANDOVER_TARGETS, &[("result", "failed")], failed);
 }
 
 fn log(out: &mut Exposition, shards: &[ShardFigures]) {

@@ -1,48 +1,38 @@
-//! Discovered groups of all jobs -> which shard has to add and remove which targets.
+//! Discovered groups of all jobs, and who scrapes what when -> which shard has to add and remove
+//! which targets.
 
-use super::{assignment, shard_of};
+use super::job::Job;
+use super::ownership::Ownership;
+use super::version::Version;
 use crate::api::JobView;
-use crate::config::{Config, ScrapeConfig};
-use crate::discovery::{JobUpdate, TargetGroup};
-use crate::labels::Labels;
-use crate::mailbox::{Assignment, ForcedError, Removal};
-use crate::target::{self, JobTargets, Target};
+use crate::config::Config;
+use crate::discovery::JobUpdate;
+use crate::mailbox::{Assignment, Removal};
+use crate::target::Target;
+use ringscrape_cluster::Timeline;
+use ringscrape_cluster::member::JobVersion;
 use ringscrape_wal::definition::Route;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use tracing::{info, warn};
 
 /// Per shard: keys to remove, targets to add (or to replace, by key).
 pub(super) type Change = Vec<(Vec<Removal>, Vec<Assignment>)>;
 
-/// Failed targets that are logged one by one after a change; the rest is counted.
-const FAILED_LOGGED_MAX: usize = 3;
-
 /// All jobs and their targets.
 pub(super) struct Jobs {
     shard_count: usize,
-    /// In file order.
+    /// In file order; then those that are not in the file any more, as long as they are in force.
     jobs: Vec<Job>,
     route: Arc<Route>,
-}
-
-struct Job {
-    config: Arc<ScrapeConfig>,
-    groups: Vec<Arc<TargetGroup>>,
-    active: HashMap<u64, Arc<Target>>,
-    /// What the shards were last told of all active targets beside the targets themselves.
-    route: Arc<Route>,
-    forced: Option<ForcedError>,
-    dropped: Vec<Labels>,
-    dropped_count: u64,
-    failed_count: u64,
-    limit_exceeded: bool,
+    /// `None`: this node scrapes everything.
+    timeline: Option<Arc<Timeline>>,
 }
 
 /// Figures of one job for `/metrics`.
 #[derive(Debug, Clone)]
 pub(super) struct JobFigures {
     pub(super) name: String,
+    /// Targets that this node scrapes, or is going to.
     pub(super) active: usize,
     pub(super) dropped: u64,
     pub(super) failed: u64,
@@ -59,211 +49,176 @@ impl Jobs {
             shard_count,
             jobs: Vec::new(),
             route,
+            timeline: None,
         }
     }
 
-    /// Takes over a configuration. Targets of jobs that went are removed; those of the others are
-    /// built again from the groups known, so that changed rules take effect at once.
-    pub(super) fn apply(&mut self, config: &Config, route: &Arc<Route>) -> Vec<Change> {
-        let mut before: HashMap<String, Job> = self
-            .jobs
-            .drain(..)
-            .map(|job| (job.config.job_name.clone(), job))
-            .collect();
+    /// Takes over a configuration. Without a cluster targets of jobs that went are removed, and
+    /// those of the others are built again from the groups known, so that changed rules take effect
+    /// at once; in a cluster both happen when it switches.
+    pub(super) fn apply(
+        &mut self,
+        config: &Config,
+        route: &Arc<Route>,
+        now_ms: i64,
+    ) -> Vec<Change> {
+        let before = std::mem::take(&mut self.jobs).into_iter();
+        let mut before: HashMap<String, Job> = before.map(|job| (job.name.clone(), job)).collect();
         self.route = route.clone();
         for scrape_config in &config.scrape_configs {
+            let fresh = Version::new(scrape_config.clone(), now_ms);
             let job = match before.remove(&scrape_config.job_name) {
-                Some(job) => Job {
-                    config: scrape_config.clone(),
-                    ..job
-                },
-                None => Job::new(scrape_config.clone()),
+                Some(mut job) => {
+                    job.is_removed = false;
+                    job.take(fresh);
+                    job
+                }
+                None => Job::new(fresh),
             };
             self.jobs.push(job);
         }
-        let mut changes = Vec::new();
-        for job in before.into_values() {
-            let mut change = self.no_change();
-            for key in job.active.keys() {
-                let removal = Removal {
-                    key: *key,
-                    succeeded: false,
-                };
-                change[shard_of(*key, self.shard_count)].0.push(removal);
-            }
-            changes.push(change);
+        for mut job in before.into_values() {
+            job.is_removed = true;
+            self.jobs.push(job);
         }
-        for index in 0..self.jobs.len() {
-            changes.push(self.rebuild(index));
+        for job in &mut self.jobs {
+            job.build();
         }
-        changes
+        self.reconcile_all(None, now_ms)
     }
 
     /// Takes over what discovery says of one job.
-    pub(super) fn update(&mut self, update: JobUpdate) -> Change {
-        let found = self
-            .jobs
-            .iter()
-            .position(|job| job.config.job_name == update.job_name);
+    pub(super) fn update(&mut self, update: JobUpdate, now_ms: i64) -> Change {
+        let found = self.jobs.iter_mut().find(|job| job.name == update.job_name);
         // A job that a reload has just removed.
-        let Some(index) = found else {
+        let Some(job) = found else {
             return self.no_change();
         };
-        self.jobs[index].groups = update.groups;
-        self.rebuild(index)
+        job.groups = update.groups;
+        job.has_answered |= update.complete;
+        job.build();
+        let mut change = self.no_change();
+        let ownership = Ownership {
+            timeline: self.timeline.as_deref(),
+            before: None,
+            now_ms,
+        };
+        for job in &mut self.jobs {
+            if job.name == update.job_name {
+                job.reconcile(ownership, &self.route, &mut change);
+            }
+        }
+        change
+    }
+
+    /// Takes over who scrapes what when; to be called again when `Timeline::next_change_ms` has
+    /// passed. `None`: everything is this node's. Only what differs is told.
+    pub(super) fn set_timeline(
+        &mut self,
+        timeline: Option<Arc<Timeline>>,
+        now_ms: i64,
+    ) -> Vec<Change> {
+        let before = std::mem::replace(&mut self.timeline, timeline);
+        self.reconcile_all(before.as_deref(), now_ms)
+    }
+
+    /// The settings that this node has of the jobs that it shares, sorted by job.
+    pub(super) fn job_versions(&self) -> Vec<JobVersion> {
+        let newest = self.jobs.iter().filter_map(|job| {
+            let newest = job.versions.last()?;
+            (!job.is_removed && newest.config.is_clustered).then_some(JobVersion {
+                job: job.id,
+                config_hash: newest.hash,
+                since_ms: newest.since_ms,
+            })
+        });
+        let mut versions: Vec<JobVersion> = newest.collect();
+        versions.sort_unstable();
+        versions
+    }
+
+    /// Whether each source of each job has answered once: only then this node can tell which
+    /// targets it would scrape.
+    pub(super) fn answered(&self) -> bool {
+        let mut jobs = self.jobs.iter().filter(|job| !job.is_removed);
+        jobs.all(|job| job.has_answered)
     }
 
     pub(super) fn active_count(&self) -> usize {
-        self.jobs.iter().map(|job| job.active.len()).sum()
+        self.jobs.iter().map(|job| job.told.len()).sum()
     }
 
-    pub(super) fn views(&self) -> Vec<JobView> {
-        let view = |job: &Job| JobView {
-            name: job.config.job_name.clone(),
-            dropped: job.dropped.clone(),
-            dropped_count: job.dropped_count,
-        };
-        self.jobs.iter().map(view).collect()
+    /// All discovered targets, whoever scrapes them, in no order.
+    pub(super) fn targets(&self) -> Vec<Arc<Target>> {
+        let newest = self.configured().filter_map(|job| job.versions.last());
+        let targets = newest.flat_map(|version| version.found.values());
+        targets.cloned().collect()
     }
 
-    pub(super) fn figures(&self) -> Vec<JobFigures> {
-        let figures = |job: &Job| JobFigures {
-            name: job.config.job_name.clone(),
-            active: job.active.len(),
-            dropped: job.dropped_count,
-            failed: job.failed_count,
-            limit_exceeded: job.limit_exceeded,
-        };
-        self.jobs.iter().map(figures).collect()
+    /// Names of the jobs of the configuration.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.configured().map(|job| job.name.clone()).collect()
     }
 
-    fn no_change(&self) -> Change {
-        (0..self.shard_count)
-            .map(|_| (Vec::new(), Vec::new()))
+    /// Names of those among them that each node scrapes for itself.
+    pub(super) fn local_names(&self) -> BTreeSet<String> {
+        let newest = self.configured().filter_map(|job| job.versions.last());
+        let local = newest.filter(|version| !version.config.is_clustered);
+        local
+            .map(|version| version.config.job_name.clone())
             .collect()
     }
 
-    fn rebuild(&mut self, index: usize) -> Change {
-        let mut change = self.no_change();
-        let shard_count = self.shard_count;
-        let route = &self.route;
-        let job = &mut self.jobs[index];
-        let built = target::targets(&job.config, &job.groups);
-        job.report(&built);
-        let forced = built.target_limit_exceeded.then(|| ForcedError {
-            cause: "target_limit",
-            message: format!(
-                "target_limit exceeded (number of targets: {}, limit: {})",
-                built.targets.len(),
-                job.config.target_limit
-            )
-            .into(),
-        });
-        let all_change = !Arc::ptr_eq(&job.route, route) || job.forced != forced;
-        let mut active = HashMap::with_capacity(built.targets.len());
-        for target in built.targets {
-            let key = target.key.0;
-            let known = job.active.get(&key).filter(|known| same(known, &target));
-            match known {
-                Some(known) if !all_change => {
-                    active.insert(key, known.clone());
-                    continue;
-                }
-                _ => {}
-            }
-            let blocked = target.blocked.as_deref().map(|reason| ForcedError {
-                cause: "blocked",
-                message: reason.into(),
-            });
-            let assignment = assignment(&target, route, forced.clone().or(blocked));
-            change[shard_of(key, shard_count)].1.push(assignment);
-            active.insert(key, target);
+    fn configured(&self) -> impl Iterator<Item = &Job> {
+        self.jobs.iter().filter(|job| !job.is_removed)
+    }
+
+    pub(super) fn views(&self) -> Vec<JobView> {
+        let newest = |job: &Job| {
+            job.versions.last().map(|version| JobView {
+                name: job.name.clone(),
+                dropped: version.dropped.clone(),
+                dropped_count: version.dropped_count,
+            })
+        };
+        self.jobs.iter().filter_map(newest).collect()
+    }
+
+    pub(super) fn figures(&self) -> Vec<JobFigures> {
+        let newest = |job: &Job| {
+            job.versions.last().map(|version| JobFigures {
+                name: job.name.clone(),
+                active: job.told.len(),
+                dropped: version.dropped_count,
+                failed: version.failed_count,
+                limit_exceeded: version.limit_exceeded,
+            })
+        };
+        self.jobs.iter().filter_map(newest).collect()
+    }
+
+    fn reconcile_all(&mut self, before: Option<&Timeline>, now_ms: i64) -> Vec<Change> {
+        let ownership = Ownership {
+            timeline: self.timeline.as_deref(),
+            before,
+            now_ms,
+        };
+        let mut changes = Vec::new();
+        for job in &mut self.jobs {
+            let mut change = no_change(self.shard_count);
+            job.reconcile(ownership, &self.route, &mut change);
+            changes.push(change);
         }
-        job.route = route.clone();
-        job.forced = forced;
-        let gone: Vec<&Arc<Target>> = job
-            .active
-            .iter()
-            .filter(|(key, _)| !active.contains_key(*key))
-            .map(|(_, target)| target)
-            .collect();
-        if !gone.is_empty() {
-            let labels: HashSet<&Labels> = active.values().map(|target| &target.labels).collect();
-            for target in gone {
-                let succeeded = labels.contains(&target.labels);
-                let removal = Removal {
-                    key: target.key.0,
-                    succeeded,
-                };
-                change[shard_of(removal.key, shard_count)].0.push(removal);
-            }
-        }
-        job.active = active;
-        change
+        self.jobs
+            .retain(|job| !job.is_removed || !job.told.is_empty() || job.versions.len() > 1);
+        changes
+    }
+
+    fn no_change(&self) -> Change {
+        no_change(self.shard_count)
     }
 }
 
-/// Whether two targets with one key, so with equal labels and URL, are equal in all else too.
-fn same(known: &Target, target: &Target) -> bool {
-    (Arc::ptr_eq(&known.scrape_config, &target.scrape_config)
-        || known.scrape_config == target.scrape_config)
-        && known.interval_ms == target.interval_ms
-        && known.timeout_ms == target.timeout_ms
-        && known.blocked == target.blocked
-        && known.discovered == target.discovered
-}
-
-impl Job {
-    fn new(config: Arc<ScrapeConfig>) -> Self {
-        Self {
-            config,
-            groups: Vec::new(),
-            active: HashMap::new(),
-            route: Arc::new(Route {
-                id: 0,
-                endpoints: Box::default(),
-            }),
-            forced: None,
-            dropped: Vec::new(),
-            dropped_count: 0,
-            failed_count: 0,
-            limit_exceeded: false,
-        }
-    }
-
-    /// Remembers and logs what became of the discovered targets.
-    fn report(&mut self, built: &JobTargets) {
-        let name = &self.config.job_name;
-        if built.failed_count > self.failed_count {
-            for failed in built.failed.iter().take(FAILED_LOGGED_MAX) {
-                warn!(job = name, reason = %failed.reason, labels = ?failed.discovered.as_slice(),
-                    "a discovered target cannot be scraped");
-            }
-            warn!(
-                job = name,
-                targets = built.failed_count,
-                "discovered targets cannot be scraped"
-            );
-        }
-        if built.target_limit_exceeded && !self.limit_exceeded {
-            warn!(
-                job = name,
-                targets = built.targets.len(),
-                limit = self.config.target_limit,
-                "target_limit exceeded: all targets of the job fail"
-            );
-        }
-        if built.targets.len() != self.active.len() {
-            info!(
-                job = name,
-                targets = built.targets.len(),
-                dropped = built.dropped_count,
-                "targets of the job changed"
-            );
-        }
-        self.dropped.clone_from(&built.dropped);
-        self.dropped_count = built.dropped_count;
-        self.failed_count = built.failed_count;
-        self.limit_exceeded = built.target_limit_exceeded;
-    }
+fn no_change(shard_count: usize) -> Change {
+    (0..shard_count).map(|_| (Vec::new(), Vec::new())).collect()
 }

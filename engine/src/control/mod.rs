@@ -4,23 +4,34 @@
 //! **Runs on**: control. Nothing here waits long: look-ups, discovery and answers that need the
 //! shards are tasks of their own.
 
+mod cluster_figures;
+mod clustering;
 mod endpoints;
 mod figures;
+mod handover;
+mod job;
 mod jobs;
+mod ownership;
+mod pages;
+mod rate;
+#[cfg(test)]
+mod tests;
+mod version;
 
 use crate::api::{self, ApiOptions, Query, TargetsView};
 use crate::config::Config;
 use crate::discovery::{Discovery, JobUpdate};
-use crate::mailbox::{
-    Assignment, ForcedError, FromShard, ShardIndex, TARGETS_PER_MESSAGE_MAX, ToShard,
-};
+use crate::gossip::FromGossip;
+use crate::mailbox::{FromShard, ShardIndex, TARGETS_PER_MESSAGE_MAX, ToShard};
 use crate::remote_write::post::PostError;
 use crate::resolve::{Answer, Resolver};
 use crate::run::{RunError, RunOptions};
 use crate::shard::ShardThread;
+pub(crate) use clustering::Clustering;
 use endpoints::Endpoints;
 use figures::ControlFigures;
 use jobs::{Change, Jobs};
+use pages::Pages;
 use ringscrape_wal::definition::{Route, next_id};
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -48,11 +59,16 @@ pub(crate) struct Control {
     jobs: Jobs,
     endpoints: Endpoints,
     figures: ControlFigures,
+    pages: Pages,
+    clustering: Option<Clustering>,
 }
 
 /// Everything that can happen to the control loop.
 enum Event {
     Shard(ShardIndex, FromShard),
+    Gossip(FromGossip),
+    /// A change of the cluster takes effect, or a look is due whether this node may stop.
+    Wake,
     Job(JobUpdate),
     Resolved(Answer),
     Query(Query),
@@ -66,6 +82,7 @@ impl Control {
         config: Config,
         shards: Vec<ShardThread>,
         reported: mpsc::Receiver<(ShardIndex, FromShard)>,
+        clustering: Option<Clustering>,
     ) -> Self {
         let ready = vec![false; shards.len()];
         let route = route_of(&config);
@@ -81,6 +98,8 @@ impl Control {
             jobs,
             endpoints: Endpoints::default(),
             figures,
+            pages: Pages::new(crate::clock::now_ms()),
+            clustering,
         }
     }
 
@@ -88,7 +107,7 @@ impl Control {
     pub(crate) async fn run(mut self, listener: TcpListener) -> Result<(), RunError> {
         let (queries, mut asked) = mpsc::channel(QUERIES_MAX);
         let api = api::router(
-            queries,
+            queries.clone(),
             ApiOptions {
                 lifecycle: self.options.lifecycle,
             },
@@ -117,10 +136,21 @@ impl Control {
                 reason: error.to_string(),
             })?;
         discovery.apply(&self.config);
+        self.see_to_cluster().await;
         self.apply_jobs().await;
+        self.wish().await;
         let outcome = loop {
+            let wake_at = self.clustering.as_ref().and_then(Clustering::wake_at);
+            let wake = async {
+                match wake_at {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             let event = tokio::select! {
                 Some((shard, message)) = self.reported.recv() => Event::Shard(shard, message),
+                message = Clustering::receive(&mut self.clustering) => Event::Gossip(message),
+                () = wake => Event::Wake,
                 Some(update) = updated.recv() => Event::Job(update),
                 Some(answer) = resolved.recv() => Event::Resolved(answer),
                 Some(query) = asked.recv() => Event::Query(query),
@@ -136,15 +166,37 @@ impl Control {
                     error!(shard, reason, "a shard has ended; the process stops");
                     break Err(RunError::Shard { shard, reason });
                 }
+                Event::Shard(shard, FromShard::StoodStill) => self.shard_stood_still(shard),
+                Event::Shard(_, FromShard::HandOver { to, scrapes }) => {
+                    self.hand_over(to, scrapes);
+                }
+                Event::Gossip(message) => {
+                    if let Err(error) = self.take_gossip(message, &queries).await {
+                        break Err(error);
+                    }
+                }
+                Event::Wake => {
+                    self.see_to_cluster().await;
+                    if self.has_left().await {
+                        break Ok(());
+                    }
+                }
                 Event::Job(update) => {
-                    let change = self.jobs.update(update);
+                    let change = self.jobs.update(update, crate::clock::now_ms());
                     self.send(change).await;
+                    self.wish().await;
                 }
                 Event::Resolved(answer) => resolver.answered(answer).await,
                 Event::Query(query) => self.answer(query, &mut discovery).await,
                 Event::Hangup => {
                     // The reason has been logged.
                     let _ = self.reload(&mut discovery).await;
+                }
+                Event::Stop(signal) if self.begin_to_leave().await => {
+                    info!(
+                        signal,
+                        "stopping: other nodes take the targets over; a second signal does not wait"
+                    );
                 }
                 Event::Stop(signal) => {
                     info!(
@@ -159,6 +211,7 @@ impl Control {
         // Questions that come now are answered: the process is stopping.
         drop(asked);
         drop(discovery);
+        self.end_cluster().await;
         let stopped_already = usize::from(outcome.is_err());
         let stopped = self.stop(stopped_already).await;
         outcome.and(stopped)
@@ -193,6 +246,7 @@ impl Control {
         }
         discovery.apply(&self.config);
         self.apply_jobs().await;
+        self.wish().await;
         info!(file = %self.options.config_file.display(), "configuration reloaded");
         Ok(())
     }
@@ -209,7 +263,9 @@ impl Control {
     }
 
     async fn apply_jobs(&mut self) {
-        let changes = self.jobs.apply(&self.config, &self.route);
+        let changes = self
+            .jobs
+            .apply(&self.config, &self.route, crate::clock::now_ms());
         for change in changes {
             self.send(change).await;
         }
@@ -255,10 +311,22 @@ impl Control {
                 let result = self.reload(discovery).await;
                 let _ = answer.send(result);
             }
+            Query::Fleet(answer) => {
+                let _ = answer.send(self.fleet());
+            }
+            Query::Cluster(answer) => self.cluster(answer),
+            Query::Health { keys, answer } => self.health(keys, answer).await,
+            Query::Overview(answer) => self.overview(discovery, answer).await,
+            Query::Drain { is_drained, answer } => {
+                let _ = answer.send(self.drain(is_drained).await);
+            }
             Query::Metrics(answer) => {
-                let control = self.figures.snapshot(&self.jobs, discovery);
+                let mut control = self.figures.snapshot(&self.jobs, discovery);
+                control.handovers_failed = self.handovers_failed();
+                let cluster = self.cluster_figures();
                 let asked = self.ask_shards(ToShard::Figures).await;
                 tokio::spawn(async move {
+                    control.cluster = cluster.await;
                     // Without an answer the one who asked is told that none came.
                     if let Some(shards) = collect(asked).await {
                         let _ = answer.send(figures::render(&control, &shards));
@@ -364,17 +432,4 @@ fn route_of(config: &Config) -> Arc<Route> {
 pub(crate) fn shard_of(key: u64, shard_count: usize) -> ShardIndex {
     // The high bits: the low ones decide the phase.
     ((u128::from(key) * shard_count as u128) >> 64) as usize
-}
-
-/// One job's targets to be added, in the form that a shard takes.
-fn assignment(
-    target: &Arc<crate::target::Target>,
-    route: &Arc<Route>,
-    forced_error: Option<ForcedError>,
-) -> Assignment {
-    Assignment {
-        target: target.clone(),
-        route: route.clone(),
-        forced_error,
-    }
 }

@@ -18,6 +18,20 @@ pub struct ShardFigures {
     pub slots_missed_overrun: u64,
     /// Slots that passed while the process was busy or stopped.
     pub slots_missed_late: u64,
+    /// Slots that passed while no scrape might begin, as the node did not know what is its own.
+    pub slots_missed_held: u64,
+    /// Slots that no node scraped between a crash and its takeover here.
+    pub slots_missed_takeover: u64,
+    /// From the last sign of life of a target's owner to the first scrape here.
+    pub takeover: Latency,
+    /// Targets whose series were handed over to another node.
+    pub handovers_sent: u64,
+    /// Targets whose series came from the node before, in time for the first scrape.
+    pub handovers_used: u64,
+    /// Targets whose series came after the first scrape.
+    pub handovers_late: u64,
+    /// Targets whose series came, and which were never scraped here.
+    pub handovers_unused: u64,
     /// Samples logged, automatic series included.
     pub samples: u64,
     /// Staleness markers logged.

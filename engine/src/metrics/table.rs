@@ -93,7 +93,13 @@ metrics! {
     SLOT_LATENESS = Summary "ringscrape_slot_lateness_seconds" []
         "How long after its slot a scrape was started, in seconds.";
     SLOTS_MISSED = Counter "ringscrape_slots_missed_total" ["cause"]
-        "Slots in which a target was not scraped, by cause: overrun (the scrape before was still running), late (the process was).";
+        "Slots in which a target was not scraped, by cause: overrun (the scrape before was still running), late (the process was), held (the node had stood still and had to ask what is its own).";
+    TAKEOVER_MISSED = Counter "ringscrape_takeover_missed_slots_total" []
+        "Slots in which no node scraped a target, between the crash of its owner and its takeover here.";
+    TAKEOVER_SECONDS = Summary "ringscrape_takeover_seconds" []
+        "Time from the last sign of life of a target's crashed owner to the first scrape here, in seconds.";
+    HANDOVER_TARGETS = Counter "ringscrape_handover_targets_total" ["result"]
+        "Targets that moved with what is known of their series, by result: sent (to another node), used (came in time), late (came after the first scrape: series that ended meanwhile get no staleness markers), unused (never scraped here).";
     SAMPLES = Counter "ringscrape_samples_total" []
         "Samples written to the log, the automatic series included.";
     STALE_MARKERS = Counter "ringscrape_stale_markers_total" []
@@ -174,6 +180,57 @@ metrics! {
         "Age of the oldest sample that the endpoint has not acknowledged, in seconds.";
     RW_COMPRESSION = Gauge "ringscrape_remote_storage_compression" ["remote_name", "url", "compression"]
         "Shards that compress requests this way; zstd where the endpoint takes it.";
+    CLUSTER_INFO = Gauge "cluster_node_info" ["cluster_name", "state"]
+        "1, labelled with the state of this node: viewer, participant, draining, terminating, suspect or dead.";
+    CLUSTER_PEERS = Gauge "cluster_node_peers" ["cluster_name", "state"]
+        "Members of the cluster by state, this node among them, as this node knows them.";
+    CLUSTER_ALIVE = Gauge "cluster_node_gossip_alive_peers" ["cluster_name"]
+        "Members that are not dead, have not left and answer, this node among them.";
+    CLUSTER_READY = Gauge "cluster_ready_for_traffic" ["cluster_name"]
+        "1 once the cluster is found and has the size waited for, or waiting is over.";
+    CLUSTER_MINIMUM = Gauge "cluster_minimum_size" ["cluster_name"]
+        "How many members this node waits for before it scrapes; 0 = any number.";
+    CLUSTER_RX_PACKETS = Counter "cluster_transport_rx_packets_total" []
+        "Gossip packets received, whatever they were.";
+    CLUSTER_TX_PACKETS = Counter "cluster_transport_tx_packets_total" []
+        "Gossip packets sent.";
+    CLUSTER_TX_FAILED = Counter "cluster_transport_tx_packets_failed_total" []
+        "Gossip packets that the system did not take.";
+    CLUSTER_RX_BYTES = Counter "cluster_transport_rx_bytes_total" []
+        "Bytes of gossip packets received.";
+    CLUSTER_TX_BYTES = Counter "cluster_transport_tx_bytes_total" []
+        "Bytes of gossip packets sent.";
+    CLUSTER_STREAMS = Gauge "cluster_transport_streams" []
+        "Open streams between this node and others.";
+    CLUSTER_OWNED = Gauge "ringscrape_cluster_owned_targets" []
+        "Targets that this node owns.";
+    CLUSTER_UNOWNED = Gauge "ringscrape_cluster_unowned_targets" []
+        "Targets known to this node that nobody scrapes: no active member has their job.";
+    CLUSTER_SHARE = Gauge "ringscrape_cluster_ring_share" []
+        "Part of the ring that is this node's, 0 to 1.";
+    CLUSTER_MOVED = Counter "ringscrape_cluster_targets_moved_total" ["cause"]
+        "Targets of the fleet that got another owner, by what changed: join, leave, crash, weight, jobs, heavy.";
+    CLUSTER_ISOLATED = Gauge "ringscrape_cluster_isolated" []
+        "1 while this node reaches less than half of the members of the last hour: it keeps its share and takes over nothing.";
+    CLUSTER_STANDING_STILL = Gauge "ringscrape_cluster_standing_still" []
+        "1 while this node scrapes nothing because it stood still and no peer has answered since.";
+    CLUSTER_STANDSTILLS = Counter "ringscrape_cluster_standstills_total" []
+        "How often this node stood still for longer than the detection time.";
+    CLUSTER_DEATHS = Counter "ringscrape_cluster_deaths_total" []
+        "How often others took this node for dead while it ran; it joined again.";
+    CLUSTER_REFUSED = Counter "ringscrape_cluster_packets_refused_total" ["cause"]
+        "Packets and frames of streams that were not taken, by cause.";
+    CLUSTER_EXCHANGES = Counter "ringscrape_cluster_streams_total" ["result"]
+        "Streams between this node and others by result: done, failed, turned_away (there were too many).";
+    CLUSTER_JOINS_FAILED = Counter "ringscrape_cluster_join_rounds_failed_total" []
+        "Rounds over the join addresses in which none answered.";
+    CLUSTER_SKEW = Gauge "ringscrape_cluster_clock_skew_seconds" ["node"]
+        "Clock of another node less this node's, in seconds, as measured in the last exchange.";
+    CLUSTER_CONTACT = Gauge "ringscrape_cluster_last_contact_seconds" ["node"]
+        "Time since another node, not dead and not gone, was last heard of, in seconds.";
+    CLUSTER_DRIFT = Gauge "ringscrape_cluster_drifted_jobs" []
+        "Jobs whose settings are not the same on all active members.";
+
     HIGHEST_TIMESTAMP = Gauge "prometheus_remote_storage_highest_timestamp_in_seconds" []
         "Timestamp of the newest logged sample, seconds since the Unix epoch.";
 }

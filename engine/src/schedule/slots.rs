@@ -71,6 +71,11 @@ impl Turns {
         }
     }
 
+    /// How many slots lie between two states of one target's turns.
+    pub(super) fn slots_since(self, before: Turns) -> u64 {
+        self.last.saturating_sub(before.last).max(0).unsigned_abs()
+    }
+
     /// The next slot, with nothing in flight: the one after the last, or, if its time has passed,
     /// the present one. To be called when a target is added.
     pub fn next(&self, slots: &Slots, now_ms: i64) -> Next {

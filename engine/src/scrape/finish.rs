@@ -347,6 +347,7 @@ fn commit(
     state.uncached = added.uncached;
     state.patched = false;
     state.restored.clear();
+    state.taken_over.clear();
     state.times = times;
     state.written_ms = report.timestamp_ms;
     state.written_each_ms = None;

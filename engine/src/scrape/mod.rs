@@ -21,6 +21,7 @@
 mod change;
 mod exemplars;
 mod finish;
+mod handover;
 mod limits;
 pub mod model;
 mod outcome;

@@ -10,6 +10,7 @@ use super::change::Change;
 use super::target_state::TargetState;
 use crate::matcher::template::write_identity;
 use crate::matcher::{Layout, Source};
+use ringscrape_wal::definition::Block;
 use std::collections::HashSet;
 
 /// What is new in a scrape.
@@ -37,9 +38,11 @@ pub(super) fn count(
     }
     let new = change.new;
     let known = Known::new(change, state, seen);
+    let taken_over = taken_over(state);
     let repeated = !new.collisions.same.is_empty();
     if let [(from, end)] = unknown_ranges[..]
         && known.is_empty()
+        && taken_over.is_empty()
         && !repeated
         && rejected.is_empty()
         && end <= to
@@ -51,7 +54,12 @@ pub(super) fn count(
     let mut first_seen = HashSet::new();
     for (from, end) in unknown_ranges {
         for raw in from..end {
-            if new.kept(raw).is_none() || known.contains(change, raw) {
+            let Some((block, kept)) = new.kept(raw) else {
+                continue;
+            };
+            if known.contains(change, raw)
+                || (!taken_over.is_empty() && taken_over.contains(&identity(state, block, kept)))
+            {
                 continue;
             }
             let line = || line(change, new, raw);
@@ -73,6 +81,22 @@ pub(super) fn count(
         }
     }
     added
+}
+
+/// The series that the node before knew. It tells no texts, so a series under a new text counts as
+/// known too.
+fn taken_over(state: &TargetState) -> HashSet<Vec<u8>> {
+    let mut series = HashSet::new();
+    for run in &state.taken_over {
+        series.extend((run.from..run.to).map(|kept| identity(state, &run.block, kept)));
+    }
+    series
+}
+
+fn identity(state: &TargetState, block: &Block, kept: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_identity(block, kept, Some(&state.target), &mut bytes);
+    bytes
 }
 
 /// Ranges of new raw indices whose text is not surely known, rising.

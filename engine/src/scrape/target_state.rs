@@ -33,8 +33,11 @@ pub struct TargetState {
     pub(super) uncached: Vec<(u32, u32)>,
     /// The layout is not the one of a successful scrape.
     pub(super) patched: bool,
-    /// Tracked series of the log's last record, from before a restart.
+    /// Tracked series of the log's last record, from before a restart, or of the node before.
     pub(super) restored: Vec<wal::Run>,
+    /// Series that the node before knew: they do not count as added. The layout says the same once
+    /// a scrape has succeeded.
+    pub(super) taken_over: Vec<wal::Run>,
     /// Last timestamp of series with explicit ones, by canonical index.
     pub(super) times: HashMap<u32, i64>,
     /// Hash of the last exemplar of a series, by canonical index.
@@ -66,6 +69,7 @@ impl TargetState {
             uncached: Vec::new(),
             patched: false,
             restored: Vec::new(),
+            taken_over: Vec::new(),
             times: HashMap::new(),
             exemplars: HashMap::new(),
             written_ms: NEVER_MS,
@@ -110,6 +114,7 @@ impl TargetState {
         if self.reported || scrape.target.labels != self.target.labels {
             return false;
         }
+        self.taken_over.clear();
         let mut hidden: Vec<u32> = Vec::new();
         if let Some(sides) = &scrape.sides {
             hidden.extend(&sides.skipped);

@@ -8,10 +8,13 @@
 //! requests sent and the log written in the same turn. The kernel says when bytes arrived, so that
 //! durations are exact all the same.
 
+mod moves;
 mod names;
 mod scrapes;
 mod sending;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 pub(crate) use thread::{ShardOptions, ShardThread};
@@ -94,6 +97,8 @@ struct Shard {
     stop_deadline_ms: Option<i64>,
     sweep_at_ms: u64,
     restored_until_ms: u64,
+    /// When the loop meant to take its next turn, on the monotonic clock.
+    turn_at_ms: u64,
 }
 
 impl Shard {
@@ -148,7 +153,7 @@ impl Shard {
         let shard = options.shard;
         let sending = Sending::new(shard, options.shard_count, run_start, dir);
         Ok(Self {
-            scrapes: Scrapes::new(shard, log.clone(), reports.clone()),
+            scrapes: Scrapes::new(shard, log.clone(), reports.clone(), options.standstill_ms),
             sending,
             waker: Waker::from(fetcher.waker()),
             fetcher,
@@ -167,6 +172,7 @@ impl Shard {
             stop_deadline_ms: None,
             sweep_at_ms: 0,
             restored_until_ms: clock::monotonic_ms() + RESTORE_AGE_MS_MAX as u64,
+            turn_at_ms: clock::monotonic_ms(),
             options,
         })
     }
@@ -183,11 +189,16 @@ impl Shard {
                 ready = self.reports.try_send(message).is_ok();
             }
             self.take_messages();
+            // After them: a word to go on is older than the standstill.
+            let late_ms = (now.monotonic_ns / 1_000_000).saturating_sub(self.turn_at_ms);
+            if self.options.standstill_ms > 0 && late_ms > self.options.standstill_ms {
+                self.scrapes.stand_still();
+            }
             self.set_endpoints();
             if self.stop_deadline_ms.is_none() {
                 self.scrapes.advance(&mut self.fetcher, now);
             }
-            let more = self
+            let mut more = self
                 .fetcher
                 .poll(now, &mut self.scrapes)
                 .map_err(|error| format!("epoll failed: {error}"))?;
@@ -197,6 +208,7 @@ impl Shard {
             if self.fetcher.activity() != activity {
                 self.urgent_until_ms = clock::monotonic_ms() + URGENT_MS;
             }
+            more |= self.scrapes.hand_over_some();
             let send_at_ms = self.sending.poll(&mut self.scrapes.log.borrow_mut());
             self.sweep();
             if let Some(deadline_ms) = self.stop_deadline_ms
@@ -241,10 +253,13 @@ impl Shard {
                 }
             }
             ToShard::Remove(keys) => {
-                for removal in keys {
+                for removal in &keys {
                     self.scrapes.remove(&mut self.fetcher, removal);
                 }
             }
+            ToShard::Restore(scrapes) => self.scrapes.restore(scrapes),
+            ToShard::Hold => self.scrapes.is_held = true,
+            ToShard::GoOn => self.scrapes.go_on(),
             ToShard::Endpoints(links) => self.keep_links(links),
             ToShard::Resolved(name, result) => {
                 self.scrapes.resolved(&mut self.fetcher, &name, result);
@@ -255,6 +270,12 @@ impl Shard {
             }
             ToShard::Statuses(answer) => {
                 let _ = answer.send(self.scrapes.targets.statuses());
+            }
+            ToShard::StatusesOf(keys, answer) => {
+                let _ = answer.send(self.scrapes.targets.statuses_of(&keys));
+            }
+            ToShard::Remaining(answer) => {
+                let _ = answer.send(self.scrapes.remaining());
             }
             ToShard::Stop { deadline_ms } => {
                 self.stop_deadline_ms = Some(deadline_ms);
@@ -293,6 +314,7 @@ impl Shard {
             self.sweep_at_ms = now_ms + SWEEP_MS;
             self.scrapes.tables.sweep();
             self.scrapes.names.sweep(now_ms);
+            self.scrapes.sweep_moves(now_ms);
             if self.scrapes.targets.have_shrunk() {
                 // Some milliseconds, after many targets have gone: what they held goes back to the
                 // system.
@@ -301,12 +323,10 @@ impl Shard {
                 memory::trim();
             }
         }
-        self.scrapes
-            .restored
-            .extend(self.restored.borrow_mut().drain());
+        let former = &mut *self.restored.borrow_mut();
+        self.scrapes.moves.add_former(former.drain());
         if now_ms >= self.restored_until_ms {
-            // Targets that have not come back by now have ended for every receiver.
-            self.scrapes.restored = HashMap::new();
+            self.scrapes.moves.forget_former();
         }
     }
 
@@ -324,6 +344,7 @@ impl Shard {
         }
         let now_us = clock::monotonic_us();
         let now_ms = now_us / 1_000;
+        self.turn_at_ms = now_ms;
         if more || send_at_ms <= now_ms || self.message.is_some() {
             return Ok(());
         }
@@ -333,6 +354,7 @@ impl Shard {
         });
         let until_ms = self.wake_at_ms(now_ms, send_at_ms.min(write_at_ms));
         if until_ms > now_ms && !self.poll_sources() {
+            self.turn_at_ms = until_ms;
             let sleep_us = (until_ms * 1_000).saturating_sub(now_us);
             self.sleep(Duration::from_micros(sleep_us))?;
         }
@@ -380,7 +402,8 @@ impl Shard {
         if self.busy_ms > 0 {
             until_ms = until_ms.min(now_ms + self.busy_ms);
         }
-        if stopping || now_ms < self.urgent_until_ms {
+        let is_urgent = now_ms < self.urgent_until_ms || self.scrapes.moves.is_waiting();
+        if stopping || is_urgent {
             until_ms = until_ms.min(now_ms + TICK_MS);
         }
         until_ms

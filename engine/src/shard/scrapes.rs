@@ -1,11 +1,12 @@
 //! Due slots -> fetches; bodies -> scrapes in the log. The part of a shard that takes bodies.
 
+use super::moves::Moves;
 use super::names::Names;
 use super::targets::{Flight, Host, Slot, Targets};
 use crate::api::Health;
 use crate::clock;
 use crate::fetch::{BodySink, FetchError, FetchStats, Fetcher, Now, Phase};
-use crate::mailbox::{Addresses, FromShard, HostPort, Removal, ShardIndex};
+use crate::mailbox::{Addresses, FromShard, HostPort, ShardIndex};
 use crate::matcher::Tables;
 use crate::metrics::ShardFigures;
 use crate::parse::Dialect;
@@ -14,9 +15,7 @@ use crate::scrape::{Failure, Outcome, Report, ScrapeError, Walk, end_of_run, fai
 use ringscrape_wal::log::ShardLog;
 use ringscrape_wal::scrape::Scrape;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::error;
 
@@ -29,11 +28,16 @@ pub(super) struct Scrapes {
     pub(super) wheel: Wheel,
     pub(super) log: Rc<RefCell<ShardLog>>,
     pub(super) figures: ShardFigures,
-    /// What targets last had in the log of former runs, by key, until they are added.
-    pub(super) restored: HashMap<u64, Arc<Scrape>>,
+    /// What is known of targets from former runs and from other nodes, and for other nodes.
+    pub(super) moves: Moves,
     pub(super) names: Names,
+    /// No scrape begins.
+    pub(super) is_held: bool,
+    /// A scrape that begins later than this after its turn did shows that the shard stood still, in
+    /// ms; 0 = it is not looked at.
+    standstill_ms: u64,
     due: Vec<Due>,
-    now: Now,
+    pub(super) now: Now,
     /// A clock that was set back is not spoken of before.
     clock_quiet_until_ns: u64,
 }
@@ -43,6 +47,7 @@ impl Scrapes {
         shard: ShardIndex,
         log: Rc<RefCell<ShardLog>>,
         reports: mpsc::Sender<(ShardIndex, FromShard)>,
+        standstill_ms: u64,
     ) -> Self {
         let now = now();
         let tables = Tables::with_pool(log.borrow().pool().clone());
@@ -52,8 +57,10 @@ impl Scrapes {
             wheel: Wheel::new(now.monotonic_ns / 1_000_000),
             log,
             figures: ShardFigures::default(),
-            restored: HashMap::new(),
+            moves: Moves::new(shard, reports.clone()),
             names: Names::new(shard, reports),
+            is_held: false,
+            standstill_ms,
             due: Vec::new(),
             now,
             clock_quiet_until_ns: 0,
@@ -82,18 +89,21 @@ impl Scrapes {
                     self.finish(index, Err(FetchError::Timeout(Phase::Wait)));
                 }
                 None if slot.ends_at_ms.is_some() => self.end_series(fetcher, index),
+                None if slot.is_resting => self.leave(index),
                 None => self.begin(fetcher, index),
             }
         }
         self.due = due;
     }
 
-    /// Schedules a target's next slot.
+    /// Schedules a target's next slot; if it has none here, it rests.
     pub(super) fn schedule(&mut self, index: usize) {
         let now_ms = self.now.unix_ns / 1_000_000;
         let slot = &mut self.targets.slab[index];
-        let next = slot.turns.next(&slot.slots, now_ms);
-        let ahead_ms = next.at_ms.saturating_sub(now_ms);
+        let Some(next) = slot.turns.next_before(&slot.slots, now_ms, slot.until_ms()) else {
+            return self.rest(index);
+        };
+        let ahead_ms = next.at_ms.saturating_sub(now_ms.max(slot.from_ms));
         if ahead_ms > 2 * slot.slots.interval_ms() as i64
             && self.now.monotonic_ns >= self.clock_quiet_until_ns
         {
@@ -108,7 +118,7 @@ impl Scrapes {
     }
 
     /// Sets the target's timer to a time of the wall clock.
-    fn set_timer(&mut self, index: usize, at_ms: i64) {
+    pub(super) fn set_timer(&mut self, index: usize, at_ms: i64) {
         // The wheel runs on the monotonic clock: a step of the wall clock must not stop it.
         // In ns, and rounded up: so that all targets of one place of the grid come due in the same
         // millisecond, at one wake-up, and none too early.
@@ -125,26 +135,6 @@ impl Scrapes {
         slot.timer = Some(self.wheel.set(index as u32, deadline_ms));
     }
 
-    /// The target is gone: its series end two slots from now, unless it comes back until then.
-    pub(super) fn remove(&mut self, fetcher: &mut Fetcher, removal: Removal) {
-        let Some(index) = self.targets.find(removal.key) else {
-            return;
-        };
-        fetcher.forget(index as u32);
-        let slot = &mut self.targets.slab[index];
-        slot.flight = None;
-        let interval_ms = slot.slots.interval_ms() as i64;
-        let end_ms = slot
-            .turns
-            .next(&slot.slots, self.now.unix_ns / 1_000_000)
-            .at_ms;
-        slot.ends_at_ms = Some(end_ms);
-        slot.succeeded = removal.succeeded;
-        // One more slot and a tenth, as Prometheus waits: so a target that moved between jobs or
-        // came back has new samples first.
-        self.set_timer(index, end_ms + interval_ms + interval_ms / 10);
-    }
-
     /// Drops what is under way: the process stops, and a scrape cut short says nothing.
     pub(super) fn drop_flights(&mut self, fetcher: &mut Fetcher) {
         for (index, slot) in &mut self.targets.slab {
@@ -158,6 +148,9 @@ impl Scrapes {
         fetcher.forget(index as u32);
         let slot = &mut self.targets.slab[index];
         let end_ms = slot.ends_at_ms.unwrap_or_default();
+        if slot.last_scrape_ms.is_none() {
+            self.moves.restore(&mut slot.state);
+        }
         if !slot.succeeded
             && let Some(outcome) = end_of_run(&mut self.tables, &mut slot.state, end_ms)
         {
@@ -171,19 +164,34 @@ impl Scrapes {
     /// A slot is due.
     fn begin(&mut self, fetcher: &mut Fetcher, index: usize) {
         let now_ms = self.now.unix_ns / 1_000_000;
+        let started_us = clock::monotonic_us();
+        let stood_ms = started_us.saturating_sub(self.now.monotonic_ns / 1_000) / 1_000;
+        if self.standstill_ms > 0 && stood_ms > self.standstill_ms {
+            self.stand_still();
+        }
         let slot = &mut self.targets.slab[index];
-        let Some(begun) = slot.turns.begin(&slot.slots, now_ms) else {
+        if self.is_held {
+            slot.was_held = true;
+            return;
+        }
+        let own = slot.turns.next_before(&slot.slots, now_ms, slot.until_ms());
+        let Some(begun) = own.and_then(|_| slot.turns.begin(&slot.slots, now_ms)) else {
             return self.schedule(index);
         };
-        self.figures.slots_missed_late += begun.missed;
+        self.count_missed(index, begun.missed);
         self.figures.slot_lateness.record(begun.late_ms * 1_000);
-        if let Some(scrape) = self.restored.remove(&slot.target.key.0) {
-            slot.state.restore(&scrape);
+        let slot = &mut self.targets.slab[index];
+        if let Some(crashed_ms) = slot.taken_over_ms.take() {
+            let after_ms = now_ms.saturating_sub(crashed_ms).max(0).unsigned_abs();
+            self.figures.takeover.record(after_ms * 1_000);
+        }
+        if slot.last_scrape_ms.is_none() {
+            self.figures.handovers_used += u64::from(self.moves.restore(&mut slot.state));
         }
         slot.last_scrape_ms = Some(begun.timestamp_ms);
         slot.flight = Some(Flight {
             timestamp_ms: begun.timestamp_ms,
-            started_us: clock::monotonic_us(),
+            started_us,
             walk: None,
             resolving: false,
         });
@@ -314,9 +322,13 @@ impl Scrapes {
         self.figures.exceeded_body_limit += u64::from(cause == "body_size_limit");
         self.log_outcome(index, outcome, now_ms);
         let slot = &mut self.targets.slab[index];
-        let next = slot.turns.finish(&slot.slots, now_ms);
-        self.figures.slots_missed_overrun += next.overrun;
-        self.set_timer(index, next.at_ms);
+        let until_ms = slot.until_ms();
+        let finished = slot.turns.finish_before(&slot.slots, now_ms, until_ms);
+        self.figures.slots_missed_overrun += finished.overrun;
+        match finished.next {
+            Some(next) => self.set_timer(index, next.at_ms),
+            None => self.rest(index),
+        }
     }
 
     fn log_outcome(&mut self, index: usize, outcome: Outcome, now_ms: i64) {

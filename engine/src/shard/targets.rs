@@ -2,7 +2,7 @@
 
 use crate::api::{Health, TargetStatus};
 use crate::fetch::{FetchRequest, RequestSettings};
-use crate::mailbox::{Addresses, Assignment, ForcedError, HostPort};
+use crate::mailbox::{Addresses, Assignment, ForcedError, HostPort, Until};
 use crate::schedule::{Timer, Turns};
 use crate::scrape::TargetState;
 use crate::target::Target;
@@ -24,7 +24,22 @@ pub(super) struct Slot {
     pub(super) state: TargetState,
     pub(super) slots: Slots,
     pub(super) turns: Turns,
-    /// With a flight: when its time is up; else when the next slot, or the end, is due.
+    /// The first slot time that is scraped here.
+    pub(super) from_ms: i64,
+    /// Where the slots that are scraped here end.
+    pub(super) until: Option<Until>,
+    /// What goes on with the target's series then.
+    pub(super) replacement: Option<Box<Assignment>>,
+    /// The last slot that is scraped here is over: the target goes when `until` has passed.
+    pub(super) is_resting: bool,
+    /// The next owner has been told what is known of its series.
+    pub(super) is_handed_over: bool,
+    /// Until the first scrape of a target whose owner crashed: when that one was last alive.
+    pub(super) taken_over_ms: Option<i64>,
+    /// A slot came while no scrape might begin.
+    pub(super) was_held: bool,
+    /// With a flight: when its time is up; else when the next slot, or the end, is due. `None`: it
+    /// waits for a flight's resolver, or for the word that scrapes may begin again.
     pub(super) timer: Option<Timer>,
     pub(super) request: Result<Arc<FetchRequest>, String>,
     pub(super) host: Host,
@@ -59,6 +74,19 @@ pub(super) struct Flight {
     pub(super) resolving: bool,
 }
 
+impl Slot {
+    /// `None`: it is on its way out.
+    fn status(&self) -> Option<TargetStatus> {
+        self.ends_at_ms.is_none().then(|| TargetStatus {
+            target: self.target.clone(),
+            health: self.health,
+            last_error: self.last_error.clone(),
+            last_scrape_ms: self.last_scrape_ms,
+            last_duration_s: self.last_duration_s,
+        })
+    }
+}
+
 /// All targets of one shard.
 #[derive(Default)]
 pub(super) struct Targets {
@@ -69,6 +97,14 @@ pub(super) struct Targets {
     removed: usize,
 }
 
+impl Slot {
+    /// Whether an assignment goes on where this one ends.
+    fn is_followed_by(&self, assignment: &Assignment) -> bool {
+        let until_ms = self.until.as_ref().map(|until| until.at_ms);
+        until_ms == Some(assignment.slots.from_ms) && self.ends_at_ms.is_none()
+    }
+}
+
 impl Targets {
     /// The slot of a target.
     pub(super) fn find(&self, key: u64) -> Option<usize> {
@@ -76,34 +112,80 @@ impl Targets {
     }
 
     /// Adds a target, or replaces the one with its key, which keeps its state.
-    /// Returns its slot, and whether it is new and must be scheduled.
+    /// Returns its slot, and whether it is to be scheduled anew, unless it is being scraped.
     pub(super) fn add(&mut self, assignment: Assignment, now_ms: i64) -> (usize, bool) {
+        let known = self.find(assignment.target.key.0);
+        if let Some(index) = known
+            && let Some(due) = self.slab[index]
+                .replacement
+                .take_if(|next| next.slots.from_ms <= now_ms)
+        {
+            // A scrape of the slots before it is still under way.
+            let from_ms = due.slots.from_ms;
+            self.replace(index, *due, from_ms);
+        }
+        match known {
+            Some(index) if self.slab[index].is_followed_by(&assignment) => {
+                self.slab[index].replacement = Some(Box::new(assignment));
+                (index, false)
+            }
+            Some(index) => {
+                self.replace(index, assignment, now_ms);
+                (index, true)
+            }
+            None => (self.insert(assignment), true),
+        }
+    }
+
+    /// Goes on with other settings for a target. `now_ms`: if its slot times change, those before
+    /// are not its own.
+    pub(super) fn replace(&mut self, index: usize, assignment: Assignment, now_ms: i64) {
+        let request = self.request(&assignment.target);
         let Assignment {
             target,
             route,
             forced_error,
+            slots: own,
         } = assignment;
-        let request = self.request(&target);
-        let key = target.key.0;
-        if let Some(index) = self.find(key) {
-            let slot = &mut self.slab[index];
-            let rescheduled = slot.target.interval_ms != target.interval_ms;
-            if rescheduled {
-                slot.slots = Slots::new(target.key, target.interval_ms);
-            }
-            let back = slot.ends_at_ms.take().is_some();
-            if rescheduled || back {
-                // From its next slot on: those that passed meanwhile were not missed.
-                slot.turns = slot.turns.no_earlier_than(&slot.slots, rescheduled, now_ms);
-            }
-            slot.state.set_rules(target.scrape_config.rules.clone());
-            slot.host = host(&target);
-            slot.target = target;
-            slot.route = route;
-            slot.forced_error = forced_error;
-            slot.request = request;
-            return (index, rescheduled || back);
+        let slot = &mut self.slab[index];
+        let rescheduled = slot.target.interval_ms != target.interval_ms;
+        if rescheduled {
+            slot.slots = Slots::new(target.key, target.interval_ms);
         }
+        let back = slot.ends_at_ms.take().is_some();
+        // Of a target that is back, slots that passed meanwhile were not missed.
+        let first_ms = match rescheduled || back {
+            true => own.from_ms.max(now_ms),
+            false => own.from_ms,
+        };
+        slot.turns = slot
+            .turns
+            .no_earlier_than(&slot.slots, rescheduled, first_ms);
+        slot.state.set_rules(target.scrape_config.rules.clone());
+        slot.host = host(&target);
+        slot.target = target;
+        slot.route = route;
+        slot.forced_error = forced_error;
+        slot.request = request;
+        slot.from_ms = own.from_ms;
+        slot.until = own.until;
+        slot.replacement = None;
+        slot.is_resting = false;
+        slot.is_handed_over = false;
+        if own.after_crash {
+            slot.taken_over_ms = Some(own.from_ms);
+        }
+    }
+
+    fn insert(&mut self, assignment: Assignment) -> usize {
+        let request = self.request(&assignment.target);
+        let Assignment {
+            target,
+            route,
+            forced_error,
+            slots: own,
+        } = assignment;
+        let key = target.key.0;
         let log_target = Arc::new(wal::Target {
             id: wal::next_id(),
             key,
@@ -112,7 +194,14 @@ impl Targets {
         let slots = Slots::new(target.key, target.interval_ms);
         let index = self.slab.insert(Slot {
             state: TargetState::new(log_target.clone(), target.scrape_config.rules.clone()),
-            turns: Turns::starting_at(&slots, now_ms),
+            turns: Turns::starting_at(&slots, own.from_ms),
+            from_ms: own.from_ms,
+            until: own.until,
+            replacement: None,
+            is_resting: false,
+            is_handed_over: false,
+            taken_over_ms: own.after_crash.then_some(own.from_ms),
+            was_held: false,
             slots,
             timer: None,
             host: host(&target),
@@ -130,7 +219,7 @@ impl Targets {
             last_duration_s: 0.0,
         });
         self.by_key.insert(key, index);
-        (index, true)
+        index
     }
 
     /// Forgets a target for good.
@@ -153,18 +242,16 @@ impl Targets {
 
     /// State of all targets, for the API.
     pub(super) fn statuses(&self) -> Vec<TargetStatus> {
-        let active = self
-            .slab
-            .iter()
-            .filter(|(_, slot)| slot.ends_at_ms.is_none());
-        let status = |(_, slot): (usize, &Slot)| TargetStatus {
-            target: slot.target.clone(),
-            health: slot.health,
-            last_error: slot.last_error.clone(),
-            last_scrape_ms: slot.last_scrape_ms,
-            last_duration_s: slot.last_duration_s,
-        };
-        active.map(status).collect()
+        let slots = self.slab.iter().map(|(_, slot)| slot);
+        slots.filter_map(Slot::status).collect()
+    }
+
+    /// State of the targets with these keys, for the API; those not known are left out.
+    pub(super) fn statuses_of(&self, keys: &[u64]) -> Vec<TargetStatus> {
+        let slots = keys.iter().filter_map(|key| self.find(*key));
+        slots
+            .filter_map(|index| self.slab[index].status())
+            .collect()
     }
 
     /// What the slab and its index take, in bytes.

@@ -37,6 +37,9 @@ pub(crate) struct ShardOptions {
     pub(crate) retention_age_ms_max: u64,
     /// Connections kept open at most.
     pub(crate) connections_max: usize,
+    /// A turn that comes so much later than it was due shows that the shard stood still: it begins
+    /// no scrape until it is told to go on; 0 = it is not looked at.
+    pub(crate) standstill_ms: u64,
 }
 
 /// A running shard, as the control loop has it.

@@ -1,10 +1,13 @@
 //! The `ringscrape` program: command line in, exit code out.
 
 mod check;
+mod cluster;
+mod cluster_flags;
 mod logging;
 mod options;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use options::{Cli, Command, LoadCommand};
 use std::process::ExitCode;
 
@@ -13,9 +16,15 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Run(arguments) => {
             logging::start(arguments.log_level, arguments.log_format);
-            ringscrape_engine::run(arguments.into_options()).map(|()| ExitCode::SUCCESS)
+            let options = arguments.into_options().unwrap_or_else(|text| {
+                Cli::command()
+                    .error(ErrorKind::ArgumentConflict, text)
+                    .exit()
+            });
+            ringscrape_engine::run(options).map(|()| ExitCode::SUCCESS)
         }
         Command::Check { what } => Ok(check::check(&what)),
+        Command::Cluster(arguments) => return cluster::run(&arguments),
         Command::Load {
             what: LoadCommand::Fleet(arguments),
         } => {

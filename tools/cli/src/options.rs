@@ -1,5 +1,7 @@
 //! The command line: every command and flag, with its default and unit.
 
+use crate::cluster::ClusterArguments;
+use crate::cluster_flags::ClusterFlags;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringscrape_engine::{RunOptions, SyncPolicy};
 use std::net::SocketAddr;
@@ -22,6 +24,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         what: CheckCommand,
     },
+    /// Ask a running node about its cluster: who is there, who scrapes what, what would move.
+    Cluster(ClusterArguments),
     /// Fake exporters, a verifying receiver, and comparisons with other agents.
     Load {
         #[command(subcommand)]
@@ -121,7 +125,7 @@ pub(crate) struct RunArguments {
         default_value = "127.0.0.1:9095"
     )]
     listen_address: SocketAddr,
-    /// Serve POST /-/reload.
+    /// Serve POST /-/reload, /api/v1/cluster/drain and /api/v1/cluster/undrain.
     #[arg(long = "web.enable-lifecycle")]
     enable_lifecycle: bool,
     /// At stop: how many seconds to go on sending what is logged. The rest is sent after a start.
@@ -134,6 +138,8 @@ pub(crate) struct RunArguments {
     /// Data plane threads; default: one per core that the process may use.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     shards: Option<u16>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterFlags,
     /// Lowest level that is logged.
     #[arg(long = "log.level", value_enum, default_value = "info")]
     pub(crate) log_level: LogLevel,
@@ -143,8 +149,10 @@ pub(crate) struct RunArguments {
 }
 
 impl RunArguments {
-    pub(crate) fn into_options(self) -> RunOptions {
-        RunOptions {
+    /// # Errors
+    /// Flags that do not go together.
+    pub(crate) fn into_options(self) -> Result<RunOptions, String> {
+        Ok(RunOptions {
             config_file: self.config_file,
             storage_path: self.storage_path,
             retention_bytes_max: self.retention_bytes,
@@ -154,6 +162,7 @@ impl RunArguments {
             lifecycle: self.enable_lifecycle,
             flush_deadline_ms: self.flush_deadline_s.saturating_mul(1_000),
             shards: self.shards.map(usize::from),
-        }
+            cluster: self.cluster.into_options()?,
+        })
     }
 }

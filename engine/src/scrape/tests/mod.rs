@@ -2,6 +2,7 @@
 
 mod differential;
 mod generate;
+mod handover;
 mod matching;
 mod prometheus;
 mod semantics;

@@ -1,0 +1,178 @@
+//! A job's settings -> a hash that is equal on all nodes that scrape its targets alike.
+//!
+//! XXH3-64, seed 0, of the settings in the order below, texts and lists with their length before
+//! them. It covers what decides which targets the job has, how they are asked and what becomes of
+//! their samples; secrets in URLs too. Not: where the files of `file_sd_configs` lie and how often
+//! sources are asked, which are a node's own matter, and `keep_dropped_targets`, which only decides
+//! what is shown. The function never changes: nodes of different releases compare it.
+
+use super::{ScrapeConfig, ScrapeProtocol, ScrapeRules, StaticConfig};
+use crate::relabel::{Action, RuleConfig, Rules};
+use xxhash_rust::xxh3::Xxh3;
+
+/// The hash of all that nodes must have in common to share a job's targets.
+pub(crate) fn settings_hash(job: &ScrapeConfig) -> u64 {
+    let mut form = Form(Xxh3::new());
+    form.text(&job.job_name);
+    form.number(job.scrape_interval_ms);
+    form.number(job.scrape_timeout_ms);
+    form.text(&job.metrics_path);
+    form.text(&job.scheme);
+    form.list(&job.params, |form, (name, values)| {
+        form.text(name);
+        form.list(values, |form, value| form.text(value));
+    });
+    form.rules(&job.rules);
+    form.number(job.target_limit);
+    form.flag(job.is_clustered);
+    form.relabel(&job.relabel_configs);
+    form.list(&job.static_configs, Form::statics);
+    form.number(job.file_sd_configs.len() as u64);
+    form.list(&job.http_sd_configs, |form, source| form.text(&source.url));
+    form.0.digest()
+}
+
+/// What has been written so far.
+struct Form(Xxh3);
+
+impl Form {
+    fn number(&mut self, number: u64) {
+        self.0.update(&number.to_le_bytes());
+    }
+
+    fn flag(&mut self, flag: bool) {
+        self.number(u64::from(flag));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len() as u64);
+        self.0.update(text.as_bytes());
+    }
+
+    fn list<T>(&mut self, items: &[T], write: impl Fn(&mut Self, &T)) {
+        self.number(items.len() as u64);
+        for item in items {
+            write(self, item);
+        }
+    }
+
+    fn option<T>(&mut self, item: Option<&T>, write: impl Fn(&mut Self, &T)) {
+        self.flag(item.is_some());
+        if let Some(item) = item {
+            write(self, item);
+        }
+    }
+
+    fn statics(&mut self, group: &StaticConfig) {
+        self.list(&group.targets, |form, target| form.text(target));
+        self.number(group.labels.as_slice().len() as u64);
+        for (name, value) in group.labels.iter() {
+            self.text(name);
+            self.text(value);
+        }
+    }
+
+    fn rules(&mut self, rules: &ScrapeRules) {
+        self.flag(rules.honor_labels);
+        self.flag(rules.honor_timestamps);
+        self.flag(rules.track_timestamps_staleness);
+        self.relabel(&rules.metric_relabel_configs);
+        self.number(rules.sample_limit);
+        self.number(rules.label_limit);
+        self.number(rules.label_name_length_limit);
+        self.number(rules.label_value_length_limit);
+        self.number(rules.body_size_limit_bytes);
+        self.flag(rules.extra_scrape_metrics);
+        self.flag(rules.enable_compression);
+        self.flag(rules.follow_redirects);
+        self.list(&rules.scrape_protocols, Self::protocol);
+        self.option(rules.fallback_scrape_protocol.as_ref(), Self::protocol);
+    }
+
+    fn protocol(&mut self, protocol: &ScrapeProtocol) {
+        self.number(match protocol {
+            ScrapeProtocol::OpenMetricsText1_0_0 => 1,
+            ScrapeProtocol::OpenMetricsText0_0_1 => 2,
+            ScrapeProtocol::PrometheusText1_0_0 => 3,
+            ScrapeProtocol::PrometheusText0_0_4 => 4,
+        });
+    }
+
+    fn relabel(&mut self, rules: &Rules) {
+        self.number(rules.configs().len() as u64);
+        for rule in rules.configs() {
+            self.rule(rule);
+        }
+    }
+
+    fn rule(&mut self, rule: &RuleConfig) {
+        self.option(rule.source_labels.as_ref(), |form, labels| {
+            form.list(labels, |form, label| form.text(label));
+        });
+        self.text(&rule.separator);
+        self.option(rule.regex.as_ref(), |form, regex| form.text(regex));
+        self.number(rule.modulus);
+        self.text(&rule.target_label);
+        self.text(&rule.replacement);
+        let named = Action::ALL
+            .iter()
+            .find(|(action, _)| *action == rule.action);
+        self.text(named.map_or("", |(_, name)| name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::collections::HashSet;
+    use std::path::Path;
+
+    fn hash(settings: &str) -> u64 {
+        let text = format!("scrape_configs:\n- job_name: a\n{settings}");
+        let config = Config::parse(Path::new("/etc/r.yml"), &text, &|_| None).unwrap();
+        settings_hash(&config.scrape_configs[0])
+    }
+
+    /// If this fails, nodes of two releases don't share their jobs.
+    #[test]
+    fn the_hash_never_changes() {
+        let settings = "  params: {a: [x, y]}
+  static_configs: [{targets: ['a:1'], labels: {z: w}}]
+  relabel_configs: [{source_labels: [q], regex: b, action: drop}]
+  http_sd_configs: [{url: 'http://h/'}]
+";
+        assert_eq!(hash(settings), 13_013_097_975_118_328_589);
+    }
+
+    #[test]
+    fn what_decides_on_samples_decides_on_the_hash() {
+        let settings = [
+            "",
+            "  scrape_interval: 7s\n",
+            "  metrics_path: /x\n",
+            "  honor_labels: true\n",
+            "  clustering: {enabled: false}\n",
+            "  params: {a: [x, y]}\n",
+            "  params: {a: [x], b: [y]}\n",
+            "  static_configs: [{targets: ['a:1', 'b:1']}]\n",
+            "  static_configs: [{targets: ['a:1']}, {targets: ['b:1']}]\n",
+            "  static_configs: [{targets: ['a:1'], labels: {b: '1'}}]\n",
+            "  relabel_configs: [{source_labels: [q], regex: b, action: drop}]\n",
+            "  relabel_configs: [{source_labels: [q], regex: b, action: keep}]\n",
+            "  metric_relabel_configs: [{source_labels: [q], regex: b, action: keep}]\n",
+            "  file_sd_configs: [{files: [a.json]}]\n",
+            "  http_sd_configs: [{url: 'http://u:p@h/'}]\n",
+            "  http_sd_configs: [{url: 'http://u:q@h/'}]\n",
+        ];
+        let hashes: HashSet<u64> = settings.iter().map(|settings| hash(settings)).collect();
+        assert_eq!(hashes.len(), settings.len());
+        let same = |a: &str, b: &str| assert_eq!(hash(a), hash(b));
+        same("", "  keep_dropped_targets: 5\n");
+        same("", "  scrape_interval: 1m\n");
+        same(
+            "  file_sd_configs: [{files: [a.json]}]\n",
+            "  file_sd_configs: [{files: [/b/c.json], refresh_interval: 1s}]\n",
+        );
+    }
+}
