@@ -14,6 +14,8 @@ pub mod engine;
 pub mod exporter;
 pub mod exposition;
 pub mod http;
+pub mod lan;
+
 pub mod net;
 pub mod process;
 pub mod recorder;

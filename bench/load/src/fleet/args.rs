@@ -1,5 +1,6 @@
 //! The flags of `ringscrape load fleet`.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub enum ExpositionFormat {
     Openmetrics,
 }
 
-/// Serve many fake exporters on loopback whose every value a receiver can verify.
+/// Serve many fake exporters whose every value a receiver can verify.
 #[derive(Args, Clone, Debug)]
 pub struct FleetArgs {
     /// Number of targets.
@@ -54,7 +55,10 @@ pub struct FleetArgs {
     /// First port; 0 lets the system choose each.
     #[arg(long, default_value_t = 0)]
     pub port: u16,
-    /// Number of ports on 127.0.0.1 that the targets are spread over.
+    /// Address to listen on.
+    #[arg(long, value_name = "IP", default_value_t = Ipv4Addr::LOCALHOST)]
+    pub listen_ip: Ipv4Addr,
+    /// Number of ports that the targets are spread over.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub ports: u16,
     /// Interval that the scraper is configured with: the grid of the slots.

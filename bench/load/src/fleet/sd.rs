@@ -26,7 +26,7 @@ pub(super) fn listen(args: &FleetArgs) -> Result<Listeners, Error> {
     let mut addresses = Vec::new();
     for index in 0..args.ports {
         let port = if args.port == 0 { 0 } else { args.port + index };
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::from((args.listen_ip, port));
         let listener = bind(address, 4096)?;
         addresses.push(
             listener

@@ -224,6 +224,21 @@ impl Serving {
         report.cpu_us_per_scrape = sys::thread_cpu_seconds() * 1e6 / self.scrapes.max(1) as f64;
         report
     }
+
+    /// When each target was scraped in the last span: by `instance`, how long ago in ms.
+    fn arrivals(&self, since: Duration) -> Reply {
+        let age = (self.age().as_micros() / 10) as u32;
+        let from = age.saturating_sub((since.as_micros() / 10) as u32);
+        let mut ago_ms = serde_json::Map::new();
+        for (target, state) in self.targets.iter().enumerate() {
+            let start = state.arrivals.partition_point(|at| *at < from);
+            let each = state.arrivals[start..].iter();
+            let list: Vec<f64> = each.map(|at| f64::from(age - at) / 100.0).collect();
+            ago_ms.insert(sd::instance(target as u32), list.into());
+        }
+        let json = serde_json::Value::Object(ago_ms).to_string();
+        Reply::new("200 OK", "application/json", json.as_bytes())
+    }
 }
 
 impl Handler for Serving {
@@ -256,6 +271,13 @@ impl Handler for Serving {
                 let json = serde_json::to_vec_pretty(&report)
                     .expect("BUG: a report has string keys and finite numbers");
                 Reply::new("200 OK", "application/json", &json)
+            }
+            "/arrivals" => {
+                let since = query.strip_prefix("since_ms=");
+                match since.and_then(|ms| ms.parse().ok()) {
+                    Some(ms) => self.arrivals(Duration::from_millis(ms)),
+                    None => Reply::new("400 Bad Request", "text/plain", b"since_ms=N is missing\n"),
+                }
             }
             _ => Reply::new("404 Not Found", "text/plain", b"see /sd for the targets\n"),
         }

@@ -1,0 +1,112 @@
+//! Real nodes, a fleet that knows its slots and a receiver that knows every sample -> whether a
+//! cluster that changes misses, doubles or loses anything.
+
+mod crash;
+mod faults;
+mod load;
+mod node;
+mod place;
+mod planned;
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use load::{Fleet, Sink, Size};
+use node::Node;
+use place::Place;
+use serde_json::Value;
+
+/// One test at a time: each has several nodes, and slots that must not be late.
+static ONE: Mutex<()> = Mutex::new(());
+
+/// A fleet, a receiver, and the configuration of the nodes between them.
+struct Stage {
+    _one: MutexGuard<'static, ()>,
+    dir: tempfile::TempDir,
+    fleet: Fleet,
+    sink: Sink,
+}
+
+impl Stage {
+    /// `place`: where the fleet and the receiver are.
+    fn new(size: Size, place: &Place) -> Self {
+        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = tempfile::tempdir().expect("cannot make a temporary directory");
+        let fleet = Fleet::start(dir.path(), size, place);
+        let sink = Sink::start(dir.path(), size, place);
+        Self {
+            _one: one,
+            dir,
+            fleet,
+            sink,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A node's configuration; `settings` are further lines of its one job, indented by 4.
+    fn config(&self, settings: &str) -> String {
+        format!(
+            "global:\n  scrape_interval: {0}s\n  scrape_timeout: {0}s\n\
+             scrape_configs:\n  - job_name: fleet\n    file_sd_configs:\n      \
+             - files: ['{1}']\n{settings}remote_write:\n  - url: {2}\n",
+            self.fleet.size.interval_s,
+            self.path().join("targets.json").display(),
+            self.sink.url(),
+        )
+    }
+
+    fn node(&self, name: &str, flags: &[&str], place: Place) -> Node {
+        Node::new(self.path(), name, &self.config(""), flags, place)
+    }
+
+    /// Everything has been scraped once a slot.
+    fn assert_flawless(&self, when: &str) {
+        let (doubled, first) = self.assert_none_missed(when);
+        assert_eq!(doubled, 0, "{when}: slots doubled; {first}");
+    }
+
+    /// Everything has been scraped in each slot; gives the slots doubled so far, and examples.
+    fn assert_none_missed(&self, when: &str) -> (u64, String) {
+        let (missed, doubled, first) = self.slots(when);
+        assert_eq!(missed, 0, "{when}: slots missed; {first}");
+        (doubled, first)
+    }
+
+    /// Slots missed and doubled so far, printed, and some of the targets.
+    fn slots(&self, when: &str) -> (u64, u64, String) {
+        let seen = self.fleet.report();
+        let slots = |name: &str| seen[name].as_u64().unwrap_or(u64::MAX);
+        let (missed, doubled) = (slots("slots_missed"), slots("slots_doubled"));
+        let scrapes = &seen["scrapes"];
+        eprintln!("{when}: {scrapes} scrapes, {missed} slots missed, {doubled} doubled");
+        let off = seen["off_grid"].as_array().cloned().unwrap_or_default();
+        let first: Vec<String> = off.iter().take(5).map(Value::to_string).collect();
+        (missed, doubled, first.join(", "))
+    }
+
+    /// What arrived is what was exposed: no gap, no duplicate, no false or missing marker.
+    fn assert_received(&self, when: &str) {
+        let report = self.sink.report();
+        eprintln!(
+            "{when}: received {} samples: {}",
+            report["samples"], report["reason"]
+        );
+        let findings = report["findings"]
+            .as_object()
+            .expect("a report has findings");
+        let wrong: Vec<_> = findings
+            .iter()
+            .filter(|(_, n)| n.as_u64() != Some(0))
+            .collect();
+        assert!(
+            wrong.is_empty(),
+            "{when}: {wrong:?}; {:?}",
+            report["defects"]
+                .as_array()
+                .map(|list| &list[..list.len().min(5)])
+        );
+    }
+}
