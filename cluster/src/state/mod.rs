@@ -30,6 +30,7 @@ use peers::{Peer, Peers};
 use plan::Proposal;
 pub use snapshot::{MemberState, Snapshot};
 use start::Start;
+use std::collections::HashSet;
 use std::sync::Arc;
 use table::Table;
 use views::Tracks;
@@ -195,9 +196,17 @@ impl State {
         if self.start.is_refused || !self.meet(&delta, now) {
             return;
         }
+        // Who is about to be forgotten with its crash entry does not come back without it.
+        let is_over = |crash: &&Arc<Crash>| table::is_over(crash, now.unix_ms);
+        let over = delta.crashes.iter().filter(is_over);
+        let over: HashSet<(Arc<str>, u64)> = over
+            .map(|one| (one.name.clone(), one.incarnation))
+            .collect();
         // Members first: what a crash entry is about decides whether it is needed.
         for member in delta.members {
-            if Some(member.founder) != self.founder() {
+            if Some(member.founder) != self.founder()
+                || over.contains(&(member.name.clone(), member.incarnation))
+            {
                 continue;
             }
             if member.name == self.own.name && self.start.is_published {
@@ -295,20 +304,35 @@ impl State {
     /// has not brought a crash entry: the node goes on as it is under a higher one. Returns that.
     pub fn renew(&mut self, now: Now) -> u64 {
         self.notice_standstill(now);
+        self.begin_another_life(now);
+        self.settle(now);
+        self.own.incarnation
+    }
+
+    /// Entries that find this life of the node dead and do not count would count as soon as those
+    /// that void them are forgotten: the node goes on, as it is, in another life.
+    fn leave_void_crashes_behind(&mut self, now: Now) {
+        let (name, incarnation) = (&self.own.name, self.own.incarnation);
+        let is_me = |one: &Arc<Crash>| one.name == *name && one.incarnation == incarnation;
+        let is_accused = self.table.crashes().any(is_me);
+        if is_accused && self.start.is_published {
+            self.begin_another_life(now);
+            self.is_changed = false;
+        }
+    }
+
+    fn begin_another_life(&mut self, now: Now) {
         self.raise_incarnation(now);
         let raised = Event::IncarnationRaised(self.own.incarnation);
         self.events.push(raised);
         let own = self.table.member(&self.own.name).cloned();
         if let Some(own) = own.filter(|_| self.start.is_published) {
-            let incarnation = self.own.incarnation;
             let member = Member {
-                incarnation,
+                incarnation: self.own.incarnation,
                 ..(*own).clone()
             };
             self.write(member, now);
         }
-        self.settle(now);
-        self.own.incarnation
     }
 
     /// Each known join address was tried: its node answered, or failed to within the patience for
@@ -434,8 +458,10 @@ impl State {
                 incarnation: self.own.incarnation,
             });
         }
+        self.leave_void_crashes_behind(now);
         for member in self.table.members().filter(|m| m.name != self.own.name) {
-            self.peers.entry(&member.name, now);
+            // A life that the table tells of first gets the time to speak.
+            self.peers.present(&member.name, member.incarnation, now);
         }
         let before = &self.timeline;
         // Before it has entered, what the table says of its name is not about this node.

@@ -197,6 +197,11 @@ impl Table {
     }
 }
 
+/// Whether a crash entry is so old that it is forgotten, and the member that it is about with it.
+pub(super) fn is_over(crash: &Crash, now_ms: i64) -> bool {
+    now_ms.saturating_sub(crash.made_ms) >= KEEP_DEAD_MS
+}
+
 /// Whether a member has not been active for so long that nobody needs to know of it.
 fn is_outdated(member: &Member, now_ms: i64) -> bool {
     let stage = member.stage_at(now_ms);

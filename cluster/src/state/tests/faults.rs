@@ -68,6 +68,24 @@ fn a_split_in_halves_heals_without_a_gap() {
     }
 }
 
+/// The entries of both halves are forgotten after an hour: not one half before the other.
+#[test]
+fn a_healed_split_stays_healed() {
+    let mut network = Network::cluster(3, 2);
+    network.tells_defunct = false;
+    network.split(&[0], &[1]);
+    network.run(10_000);
+    network.cut.clear();
+    network.run(30_000);
+    assert_eq!(network.active(), [0, 1]);
+    let deaths = network.deaths(0).len() + network.deaths(1).len();
+    assert_eq!(deaths, 1, "of one half");
+    network.run(61 * 60_000);
+    assert_eq!(network.active(), [0, 1]);
+    let after = network.deaths(0).len() + network.deaths(1).len();
+    assert_eq!(after, deaths);
+}
+
 #[test]
 fn who_is_cut_off_keeps_its_share() {
     for seed in 0..10 {

@@ -25,6 +25,8 @@ pub(super) struct Network {
     pub(super) nodes: Vec<Node>,
     /// Of the steps of exchanges, in percent.
     pub(super) lost_percent: u32,
+    /// The failure detector tells a node that others hold it for dead.
+    pub(super) tells_defunct: bool,
     /// Who does not hear whom: (from, to).
     pub(super) cut: BTreeSet<(usize, usize)>,
     rng: StdRng,
@@ -92,6 +94,7 @@ impl Network {
             time_ms: 0,
             nodes: Vec::new(),
             lost_percent: 0,
+            tells_defunct: true,
             cut: BTreeSet::new(),
             rng: StdRng::seed_from_u64(seed),
             messages: BTreeMap::new(),
@@ -342,7 +345,7 @@ impl Network {
             heard.is_up = true;
             heard.defunct_ms = None;
         }
-        let is_defunct = !heard.is_up && {
+        let is_defunct = self.tells_defunct && !heard.is_up && {
             let since_ms = *heard.defunct_ms.get_or_insert(time_ms);
             time_ms - since_ms >= 1_000
         };
