@@ -99,6 +99,8 @@ struct Shard {
     restored_until_ms: u64,
     /// When the loop meant to take its next turn, on the monotonic clock.
     turn_at_ms: u64,
+    /// When the present one began.
+    turn_began_ms: u64,
 }
 
 impl Shard {
@@ -173,6 +175,7 @@ impl Shard {
             sweep_at_ms: 0,
             restored_until_ms: clock::monotonic_ms() + RESTORE_AGE_MS_MAX as u64,
             turn_at_ms: clock::monotonic_ms(),
+            turn_began_ms: clock::monotonic_ms(),
             options,
         })
     }
@@ -188,12 +191,10 @@ impl Shard {
                 let message = (self.options.shard, FromShard::Ready);
                 ready = self.reports.try_send(message).is_ok();
             }
+            self.turn_began_ms = now.monotonic_ns / 1_000_000;
             self.take_messages();
             // After them: a word to go on is older than the standstill.
-            let late_ms = (now.monotonic_ns / 1_000_000).saturating_sub(self.turn_at_ms);
-            if self.options.standstill_ms > 0 && late_ms > self.options.standstill_ms {
-                self.scrapes.stand_still();
-            }
+            self.notice_standstill(self.turn_began_ms, self.turn_at_ms);
             self.set_endpoints();
             if self.stop_deadline_ms.is_none() {
                 self.scrapes.advance(&mut self.fetcher, now);
@@ -345,6 +346,7 @@ impl Shard {
         let now_us = clock::monotonic_us();
         let now_ms = now_us / 1_000;
         self.turn_at_ms = now_ms;
+        self.notice_standstill(now_ms, self.turn_began_ms);
         if more || send_at_ms <= now_ms || self.message.is_some() {
             return Ok(());
         }
@@ -359,6 +361,14 @@ impl Shard {
             self.sleep(Duration::from_micros(sleep_us))?;
         }
         Ok(())
+    }
+
+    /// If it is that much later than it should be, others may have taken the targets.
+    fn notice_standstill(&mut self, now_ms: u64, expected_ms: u64) {
+        let late_ms = now_ms.saturating_sub(expected_ms);
+        if self.options.standstill_ms > 0 && late_ms > self.options.standstill_ms {
+            self.scrapes.stand_still();
+        }
     }
 
     /// Stops the thread, not only this task; what arrives from targets does not end it.

@@ -125,6 +125,14 @@ impl Targets {
             self.replace(index, *due, from_ms);
         }
         match known {
+            // Its slots before are over: nothing else would look at a replacement.
+            Some(index)
+                if self.slab[index].is_resting && self.slab[index].is_followed_by(&assignment) =>
+            {
+                let from_ms = assignment.slots.from_ms;
+                self.replace(index, assignment, from_ms);
+                (index, true)
+            }
             Some(index) if self.slab[index].is_followed_by(&assignment) => {
                 self.slab[index].replacement = Some(Box::new(assignment));
                 (index, false)

@@ -220,6 +220,21 @@ fn a_replacement_goes_on_with_the_series_at_its_time() {
 }
 
 #[test]
+fn a_replacement_of_a_target_without_another_slot_goes_on_at_its_time() {
+    let mut shard = Shard::new(0);
+    let now_ms = shard.now_ms();
+    let until_ms = now_ms + 1_000;
+    // It rests at once: its next slot is behind the end.
+    let ending = slots(now_ms, Some((until_ms, Ending::Move(None))));
+    shard.add(assignment("1h", ending));
+    assert!(shard.slot().is_resting);
+    shard.add(assignment("10m", slots(until_ms, None)));
+    shard.at(until_ms + 600_000);
+    assert_eq!(shard.scraped(), 1);
+    assert!(shard.handed_over().is_none());
+}
+
+#[test]
 fn a_replacement_that_is_due_is_not_lost_to_the_one_after_it() {
     let mut shard = Shard::new(0);
     let (now_ms, current_ms) = (shard.now_ms(), current_ms(&shard));
