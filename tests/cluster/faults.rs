@@ -77,6 +77,7 @@ impl Network {
         node::wait_shared(&self.nodes, SIZE.targets);
         let (doubled, _) = self.stage.assert_none_missed(&format!("{when}, healed"));
         self.stage.fleet.wait_rounds(2);
+        self.stage.assert_all_scraped(when);
         let (after, first) = self
             .stage
             .assert_none_missed(&format!("{when}, two rounds on"));

@@ -10,6 +10,7 @@ mod planned;
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use load::{Fleet, Sink, Size};
 use node::Node;
@@ -62,8 +63,9 @@ impl Stage {
         Node::new(self.path(), name, &self.config(""), flags, place)
     }
 
-    /// Everything has been scraped once a slot.
+    /// Everything has been scraped once a slot, up to now.
     fn assert_flawless(&self, when: &str) {
+        self.assert_all_scraped(when);
         let (doubled, first) = self.assert_none_missed(when);
         assert_eq!(doubled, 0, "{when}: slots doubled; {first}");
     }
@@ -85,6 +87,20 @@ impl Stage {
         let off = seen["off_grid"].as_array().cloned().unwrap_or_default();
         let first: Vec<String> = off.iter().take(5).map(Value::to_string).collect();
         (missed, doubled, first.join(", "))
+    }
+
+    /// Nobody has been forgotten: each target was scraped in the last two rounds.
+    fn assert_all_scraped(&self, when: &str) {
+        let span = Duration::from_millis(self.fleet.size.interval_s * 2_500);
+        let arrivals = self.fleet.arrivals_ago_ms(span);
+        let forgotten = arrivals.iter().filter(|(_, ago)| ago.is_empty());
+        let forgotten: Vec<&String> = forgotten.map(|(instance, _)| instance).collect();
+        let first = &forgotten[..forgotten.len().min(5)];
+        assert!(
+            forgotten.is_empty(),
+            "{when}: {} targets, as {first:?}",
+            forgotten.len()
+        );
     }
 
     /// What arrived is what was exposed: no gap, no duplicate, no false or missing marker.

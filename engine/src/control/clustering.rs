@@ -7,6 +7,7 @@
 use super::Control;
 use super::cluster_figures::EventCounts;
 use super::handover::{self, Outgoing};
+use super::jobs::Jobs;
 use crate::api::Query;
 use crate::api::cluster::MoveView;
 use crate::api::cluster::moves::MoveLog;
@@ -26,6 +27,8 @@ use tracing::{debug, error, info, warn};
 
 /// How long a node that stops waits until others have its targets.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a node that has started waits for discovery before it joins without.
+const DISCOVERY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a node that has left by plan stays: others may still ask what was agreed.
 const LINGER_MS: i64 = 1_000;
 /// How often a node that stops looks whether it may.
@@ -45,6 +48,11 @@ pub(crate) struct Clustering {
     wished: Option<Wish>,
     is_drained: bool,
     leaving_since: Option<Instant>,
+    /// While it leaves: when to look whether it may stop.
+    look_at: Instant,
+    started: Instant,
+    /// Discovery of all jobs has answered, or was waited for long enough.
+    is_discovered: bool,
     moves: MoveLog,
     /// Who was found dead, and from when on.
     crashes: BTreeSet<(Arc<str>, i64)>,
@@ -70,6 +78,9 @@ impl Clustering {
             wished: None,
             is_drained: false,
             leaving_since: None,
+            look_at: Instant::now(),
+            started: Instant::now(),
+            is_discovered: false,
             moves: MoveLog::default(),
             crashes: BTreeSet::new(),
             events: EventCounts::default(),
@@ -89,13 +100,41 @@ impl Clustering {
 
     /// When something is to be looked at again; `None`: not by time.
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        if self.leaving_since.is_some() {
-            return Some(Instant::now() + LEAVE_POLL);
+        let look_at = self.leaving_since.map(|_| self.look_at);
+        let join_at = (!self.is_discovered).then(|| self.started + DISCOVERY_PATIENCE);
+        // A change that has passed since is still to be looked at.
+        let change_at = self
+            .timeline
+            .next_change_ms(self.seen_to_ms)
+            .map(|next_ms| {
+                let wait_ms = (next_ms - clock::now_ms()).clamp(0, 60_000).unsigned_abs();
+                Instant::now() + Duration::from_millis(wait_ms)
+            });
+        look_at.into_iter().chain(join_at).chain(change_at).min()
+    }
+
+    /// Whether discovery has answered, once for all; or has been waited for long enough: what it
+    /// does find is scraped, as a node alone would do.
+    fn may_scrape(&mut self, jobs: &Jobs) -> bool {
+        if !self.is_discovered {
+            let unanswered = jobs.unanswered();
+            let is_late = self.started.elapsed() >= DISCOVERY_PATIENCE;
+            if is_late && !unanswered.is_empty() {
+                warn!(
+                    jobs = unanswered.join(", "),
+                    "discovery of some jobs has not answered: this node joins without their \
+                     targets, and scrapes them as soon as they are found"
+                );
+            }
+            self.is_discovered = unanswered.is_empty() || is_late;
         }
-        // One that has passed since is still to be looked at.
-        let next_ms = self.timeline.next_change_ms(self.seen_to_ms)?;
-        let wait_ms = (next_ms - clock::now_ms()).clamp(0, 60_000).unsigned_abs();
-        Some(Instant::now() + Duration::from_millis(wait_ms))
+        self.is_discovered
+    }
+
+    /// Whether the views have changed since the jobs were told.
+    pub(super) fn is_behind(&self) -> bool {
+        let next_ms = self.timeline.next_change_ms(self.seen_to_ms);
+        next_ms.is_some_and(|next_ms| next_ms <= clock::now_ms())
     }
 
     fn is_active(&self, now_ms: i64) -> bool {
@@ -178,7 +217,7 @@ impl Control {
         };
         let is_active = !clustering.is_drained
             && clustering.leaving_since.is_none()
-            && (self.jobs.answered() || clustering.wished.as_ref().is_some_and(|w| w.is_active));
+            && clustering.may_scrape(&self.jobs);
         let wish = Wish {
             is_active,
             weight: clustering.options.weight,
@@ -329,13 +368,14 @@ impl Control {
 
     /// Whether the process may stop: no target is this node's, what was known of them is with the
     /// next owners; or patience is over.
-    pub(super) async fn has_left(&self) -> bool {
-        let Some(clustering) = &self.clustering else {
+    pub(super) async fn has_left(&mut self) -> bool {
+        let Some(clustering) = &mut self.clustering else {
             return false;
         };
         let Some(since) = clustering.leaving_since else {
             return false;
         };
+        clustering.look_at = Instant::now() + LEAVE_POLL;
         if since.elapsed() > LEAVE_PATIENCE {
             warn!("other nodes did not take the targets in time: this node stops all the same");
             return true;
@@ -345,8 +385,15 @@ impl Control {
             return false;
         }
         let asked = self.ask_shards(ToShard::Remaining).await;
-        let remaining = super::collect(asked).await.unwrap_or_default();
-        remaining.iter().sum::<usize>() == 0 && !clustering.outgoing.is_busy()
+        let Some(remaining) = super::collect(asked).await else {
+            // A shard that does not answer may have targets.
+            return false;
+        };
+        let is_busy = self
+            .clustering
+            .as_ref()
+            .is_some_and(|one| one.outgoing.is_busy());
+        remaining.iter().sum::<usize>() == 0 && !is_busy
     }
 
     /// Targets that their next owners did not get what was known of.
@@ -371,6 +418,15 @@ impl Control {
             };
             return Err(text.to_owned());
         };
+        let view = clustering.timeline.view_at(clock::now_ms());
+        let mut others = view
+            .members()
+            .iter()
+            .filter(|one| one.name != clustering.thread.name);
+        if is_drained && others.next().is_none() {
+            let text = "no other node of the cluster scrapes: nobody would take the targets";
+            return Err(text.to_owned());
+        }
         clustering.is_drained = is_drained;
         self.wish().await;
         Ok(())

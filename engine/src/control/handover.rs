@@ -6,6 +6,7 @@
 use super::shard_of;
 use crate::gossip::ToGossip;
 use crate::mailbox::{ShardIndex, TARGETS_PER_MESSAGE_MAX, ToShard};
+use ringscrape_cluster::exchange::HANDOVER_BYTES_MAX;
 use ringscrape_wal::handover::{self, HandoverError};
 use ringscrape_wal::scrape::Scrape;
 use std::collections::HashMap;
@@ -102,7 +103,20 @@ impl Sending {
     }
 
     async fn send(&self, scrapes: &[Arc<Scrape>]) {
-        let bytes = handover::encode(scrapes);
+        let mut waiting = vec![scrapes];
+        while let Some(some) = waiting.pop() {
+            let bytes = handover::encode(some);
+            match some {
+                [_, _, ..] if bytes.len() > HANDOVER_BYTES_MAX => {
+                    let (first, second) = some.split_at(some.len() / 2);
+                    waiting.extend([second, first]);
+                }
+                _ => self.send_bytes(some.len() as u64, bytes).await,
+            }
+        }
+    }
+
+    async fn send_bytes(&self, targets: u64, bytes: Vec<u8>) {
         let mut tries = 0;
         let reason = loop {
             tries += 1;
@@ -112,7 +126,6 @@ impl Sending {
                 Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
             }
         };
-        let targets = scrapes.len() as u64;
         self.counts.failed.fetch_add(targets, Relaxed);
         warn!(
             node = %self.to, targets, reason,

@@ -137,11 +137,19 @@ impl Jobs {
         versions
     }
 
-    /// Whether each source of each job has answered once: only then this node can tell which
-    /// targets it would scrape.
-    pub(super) fn answered(&self) -> bool {
-        let mut jobs = self.jobs.iter().filter(|job| !job.is_removed);
-        jobs.all(|job| job.has_answered)
+    /// The jobs that this node shares and whose sources have not all answered once: as long as
+    /// there are any, it cannot tell which targets it would scrape.
+    pub(super) fn unanswered(&self) -> Vec<&str> {
+        let is_open = |job: &&Job| {
+            let newest = job.versions.last();
+            let is_shared = newest.is_some_and(|version| version.config.is_clustered);
+            !job.is_removed && is_shared && !job.has_answered
+        };
+        self.jobs
+            .iter()
+            .filter(is_open)
+            .map(|job| job.name.as_str())
+            .collect()
     }
 
     pub(super) fn active_count(&self) -> usize {

@@ -176,7 +176,10 @@ impl Control {
                     }
                 }
                 Event::Wake => {
-                    self.see_to_cluster().await;
+                    if self.clustering.as_ref().is_some_and(Clustering::is_behind) {
+                        self.see_to_cluster().await;
+                    }
+                    self.wish().await;
                     if self.has_left().await {
                         break Ok(());
                     }
@@ -212,7 +215,8 @@ impl Control {
         drop(asked);
         drop(discovery);
         self.end_cluster().await;
-        let stopped_already = usize::from(outcome.is_err());
+        let has_ended = matches!(outcome, Err(RunError::Shard { .. }));
+        let stopped_already = usize::from(has_ended);
         let stopped = self.stop(stopped_already).await;
         outcome.and(stopped)
     }

@@ -90,11 +90,11 @@ impl Node {
             messages: Vec::new(),
         };
         node.timeline(vec![(0, view(&[]))], now_ms);
-        assert!(node.jobs.answered(), "there is no job yet");
+        assert!(node.jobs.unanswered().is_empty(), "there is no job yet");
         node.configure(version, now_ms);
-        assert!(!node.jobs.answered());
+        assert_eq!(node.jobs.unanswered().len(), node.jobs.job_versions().len());
         node.discover(TARGETS, now_ms);
-        assert!(node.jobs.answered());
+        assert!(node.jobs.unanswered().is_empty());
         node
     }
 
