@@ -25,31 +25,25 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
-/// How long a node that stops waits until others have its targets.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a node that has started waits for discovery before it joins without.
 const DISCOVERY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a node that has left by plan stays: others may still ask what was agreed.
-const LINGER_MS: i64 = 1_000;
-/// How often a node that stops looks whether it may.
-const LEAVE_POLL: Duration = Duration::from_millis(50);
 /// How long an unanswered question to the gossip thread is waited for.
 const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The cluster, as the control loop sees it.
 pub(crate) struct Clustering {
-    thread: GossipThread,
+    pub(super) thread: GossipThread,
     pub(super) options: ClusterOptions,
     messages: mpsc::Receiver<FromGossip>,
     /// Without members until this node has found its cluster: it owns nothing.
-    timeline: Arc<Timeline>,
+    pub(super) timeline: Arc<Timeline>,
     /// The jobs know what the timeline says of this time, in ms since the Unix epoch.
     seen_to_ms: i64,
     wished: Option<Wish>,
-    is_drained: bool,
-    leaving_since: Option<Instant>,
+    pub(super) is_drained: bool,
+    pub(super) leaving_since: Option<Instant>,
     /// While it leaves: when to look whether it may stop.
-    look_at: Instant,
+    pub(super) look_at: Instant,
     started: Instant,
     /// Discovery of all jobs has answered, or was waited for long enough.
     is_discovered: bool,
@@ -57,7 +51,7 @@ pub(crate) struct Clustering {
     /// Who was found dead, and from when on.
     crashes: BTreeSet<(Arc<str>, i64)>,
     events: EventCounts,
-    outgoing: Outgoing,
+    pub(super) outgoing: Outgoing,
 }
 
 impl Clustering {
@@ -137,7 +131,8 @@ impl Clustering {
         next_ms.is_some_and(|next_ms| next_ms <= clock::now_ms())
     }
 
-    fn is_active(&self, now_ms: i64) -> bool {
+    /// Whether this node scrapes, or will, after `now_ms`.
+    pub(super) fn is_active(&self, now_ms: i64) -> bool {
         let timeline = &self.timeline;
         let is_me = |name: &Arc<str>| name == timeline.me();
         let has_me = |view: &View| view.members().iter().any(|m| is_me(&m.name));
@@ -352,84 +347,10 @@ impl Control {
         Ok(())
     }
 
-    /// Begins to leave the cluster: others take the targets at a time that all agree on. False:
-    /// there is none, or it has begun before.
-    pub(super) async fn begin_to_leave(&mut self) -> bool {
-        let Some(clustering) = &mut self.clustering else {
-            return false;
-        };
-        if clustering.leaving_since.is_some() {
-            return false;
-        }
-        clustering.leaving_since = Some(Instant::now());
-        self.wish().await;
-        true
-    }
-
-    /// Whether the process may stop: no target is this node's, what was known of them is with the
-    /// next owners; or patience is over.
-    pub(super) async fn has_left(&mut self) -> bool {
-        let Some(clustering) = &mut self.clustering else {
-            return false;
-        };
-        let Some(since) = clustering.leaving_since else {
-            return false;
-        };
-        clustering.look_at = Instant::now() + LEAVE_POLL;
-        if since.elapsed() > LEAVE_PATIENCE {
-            warn!("other nodes did not take the targets in time: this node stops all the same");
-            return true;
-        }
-        let lingered_ms = clock::now_ms() - LINGER_MS;
-        if clustering.is_active(lingered_ms) || clustering.outgoing.is_busy() {
-            return false;
-        }
-        let asked = self.ask_shards(ToShard::Remaining).await;
-        let Some(remaining) = super::collect(asked).await else {
-            // A shard that does not answer may have targets.
-            return false;
-        };
-        let is_busy = self
-            .clustering
-            .as_ref()
-            .is_some_and(|one| one.outgoing.is_busy());
-        remaining.iter().sum::<usize>() == 0 && !is_busy
-    }
-
     /// Targets that their next owners did not get what was known of.
     pub(super) fn handovers_failed(&self) -> u64 {
         let clustering = self.clustering.as_ref();
         clustering.map_or(0, |one| one.outgoing.failed())
-    }
-
-    /// Ends the gossip thread.
-    pub(super) async fn end_cluster(&mut self) {
-        if let Some(clustering) = self.clustering.take() {
-            let _ = clustering.thread.mailbox.send(ToGossip::Stop).await;
-        }
-    }
-
-    /// Gives all targets to other nodes, or takes its share again.
-    pub(super) async fn drain(&mut self, is_drained: bool) -> Result<(), String> {
-        let Some(clustering) = &mut self.clustering else {
-            let text = match is_drained {
-                true => "this node runs without a cluster: nobody would take its targets",
-                false => "this node runs without a cluster: it was not drained",
-            };
-            return Err(text.to_owned());
-        };
-        let view = clustering.timeline.view_at(clock::now_ms());
-        let mut others = view
-            .members()
-            .iter()
-            .filter(|one| one.name != clustering.thread.name);
-        if is_drained && others.next().is_none() {
-            let text = "no other node of the cluster scrapes: nobody would take the targets";
-            return Err(text.to_owned());
-        }
-        clustering.is_drained = is_drained;
-        self.wish().await;
-        Ok(())
     }
 
     /// Asks the gossip thread; `None`: no cluster, or no answer.

@@ -11,6 +11,7 @@ mod figures;
 mod handover;
 mod job;
 mod jobs;
+mod leave;
 mod ownership;
 mod pages;
 mod rate;
