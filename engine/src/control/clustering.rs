@@ -1,8 +1,8 @@
 //! What the gossip thread says + what shards and people want -> whose targets they are, handovers,
 //! and what this node wishes to be.
 //!
-//! Questions never wait here: what another node or another thread has to answer is a task of its
-//! own.
+//! What another node or the gossip thread has to answer is a task of its own. A handover that
+//! arrives is waited for until it is decoded and with the shards, which takes milliseconds.
 
 use super::Control;
 use super::cluster_figures::EventCounts;

@@ -1,4 +1,6 @@
 //! A stop, or an operator's word -> a planned leave: others take the targets before this node ends.
+//!
+//! While it leaves the control loop waits for the shards' answers, some seconds if one is stuck.
 
 use super::Control;
 use crate::clock;
