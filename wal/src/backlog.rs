@@ -3,10 +3,10 @@
 use crate::cursor::CursorSet;
 use crate::error::{Damage, ReadError};
 use crate::format::{CURSOR_FILE, QUARANTINE_DIR};
-use crate::recovery::{Recovered, recover};
+use crate::recovery::{Recovered, recover, samples_between};
 use crate::scrape::Position;
 use crate::segment::header::file_name;
-use crate::segments::{Deletion, Segments, start_of};
+use crate::segments::{Deletion, DeletionCause, Segments, start_of};
 use crate::storage::Storage;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,6 +102,35 @@ impl Backlog {
         }
         self.remove_dir()?;
         Ok(true)
+    }
+
+    /// Deletes the oldest segments beyond caps on bytes and on the time of their newest sample,
+    /// acknowledged or not, with the next `release`. Gives the samples that some endpoint had not
+    /// acknowledged, by cause. Blocking.
+    pub fn retain(
+        &mut self,
+        bytes_max: Option<u64>,
+        oldest_ms: Option<i64>,
+    ) -> Vec<(DeletionCause, u64)> {
+        // Before the endpoints are known, nobody can say what is lost.
+        let Some(low_water) = self.cursors.low_water(self.end) else {
+            return Vec::new();
+        };
+        let deletions = self
+            .segments
+            .retain(bytes_max, oldest_ms, low_water, self.end);
+        let mut lost = Vec::new();
+        for deletion in &deletions {
+            self.to_delete.push(deletion.segment);
+            if let Some((from, to)) = deletion.lost {
+                let counted =
+                    samples_between(&*self.storage, &self.dir, deletion.segment, from, to);
+                // One that cannot be read is counted as lost whole.
+                lost.push((deletion.cause, counted.unwrap_or(deletion.samples)));
+            }
+        }
+        self.deletions.extend(deletions);
+        lost
     }
 
     /// What `release` deleted since the last call.

@@ -1,8 +1,13 @@
 //! Where each endpoint stands in a shard's log <-> a file of two alternating checksummed slots.
 
 use crate::format::{CURSOR_MAGIC, CURSOR_SLOT_BYTES, VERSION};
+use crate::moved::{Move, Moved};
 use crate::scrape::Position;
 
+/// Begins the identity of an entry that is no cursor, but a mark of the endpoint that follows.
+/// Without a second one: until its `low_water` the endpoint gets every record, whatever its route.
+/// With a second one: what follows that is an identity that the endpoint had before.
+const MARK: char = '\0';
 /// Bytes of a slot before its cursors.
 const SLOT_HEADER_BYTES: usize = 32;
 
@@ -32,6 +37,8 @@ pub struct CursorSet {
     configured: bool,
     /// Removed endpoints that hold nothing back; not saved.
     let_go: std::collections::BTreeSet<Box<str>>,
+    /// Where places are now that senders may name still.
+    moved: Moved,
 }
 
 /// One slot to write to the cursor file.
@@ -62,7 +69,80 @@ impl CursorSet {
 
     /// All, sorted by endpoint.
     pub fn iter(&self) -> impl Iterator<Item = &Cursor> {
-        self.cursors.iter()
+        self.cursors.iter().filter(|cursor| !is_mark(cursor))
+    }
+
+    /// Those that hold segments back.
+    pub fn holding(&self) -> impl Iterator<Item = &Cursor> {
+        self.iter().filter(|cursor| {
+            cursor.removed_at_ms.is_none() || !self.let_go.contains(&cursor.endpoint)
+        })
+    }
+
+    /// An endpoint has another identity now: what it stands at goes over, and it is remembered that
+    /// records for the former identity are for it. False if there is no cursor of the former one,
+    /// or one of the new one already.
+    pub fn rename(&mut self, from: &str, to: &str) -> bool {
+        let (Ok(index), Err(_)) = (self.find(from), self.find(to)) else {
+            return false;
+        };
+        let cursor = Cursor {
+            endpoint: to.into(),
+            removed_at_ms: None,
+            ..self.cursors.remove(index)
+        };
+        self.let_go.remove(from);
+        let until = self.backfill_until(from);
+        let mut former = self.former(from);
+        former.push(from.into());
+        self.end_marks(from);
+        if let Some(until) = until {
+            self.begin_backfill(to, until);
+        }
+        for former in former {
+            self.add(&format!("{MARK}{to}{MARK}{former}"), Position::default());
+        }
+        let index = self.find(to).unwrap_or_else(|index| index);
+        self.cursors.insert(index, cursor);
+        self.changes += 1;
+        true
+    }
+
+    /// Identities that an endpoint had before, as far as `rename` was told.
+    pub fn former(&self, endpoint: &str) -> Vec<Box<str>> {
+        let prefix = format!("{MARK}{endpoint}{MARK}");
+        let marks = self.cursors.iter().map(|mark| &*mark.endpoint);
+        let former = marks.filter_map(|mark| mark.strip_prefix(&*prefix));
+        former.map(Box::from).collect()
+    }
+
+    /// Forgets the marks of an endpoint.
+    fn end_marks(&mut self, endpoint: &str) {
+        self.end_backfill(endpoint);
+        let prefix = format!("{MARK}{endpoint}{MARK}");
+        self.cursors
+            .retain(|mark| !mark.endpoint.starts_with(&*prefix));
+        self.changes += 1;
+    }
+
+    /// Until `until` the endpoint gets every record, whatever its route: also after a restart, and
+    /// until `end_backfill`.
+    pub fn begin_backfill(&mut self, endpoint: &str, until: Position) {
+        self.add(&format!("{MARK}{endpoint}"), until);
+    }
+
+    /// What `begin_backfill` was told.
+    pub fn backfill_until(&self, endpoint: &str) -> Option<Position> {
+        let mark = self.get(&format!("{MARK}{endpoint}"));
+        mark.map(|mark| mark.low_water)
+    }
+
+    /// The endpoint has got there, or has gone.
+    pub fn end_backfill(&mut self, endpoint: &str) {
+        if let Ok(index) = self.find(&format!("{MARK}{endpoint}")) {
+            self.cursors.remove(index);
+            self.changes += 1;
+        }
     }
 
     /// The endpoint is configured: it gets a cursor at `start` unless it has one (then that one is
@@ -91,8 +171,17 @@ impl CursorSet {
         &self.cursors[index]
     }
 
+    /// As `add`, but a cursor that is there stays as it is, marked as removed or not.
+    pub(crate) fn add_unless_known(&mut self, endpoint: &str, start: Position) {
+        if self.find(endpoint).is_err() {
+            self.add(endpoint, start);
+        }
+    }
+
     /// Moves an endpoint's marks forward; neither ever goes back.
     pub fn advance(&mut self, endpoint: &str, low_water: Position, highest_sent: Position) {
+        let low_water = self.moved.apply(low_water);
+        let highest_sent = self.moved.apply(highest_sent);
         if let Ok(index) = self.find(endpoint) {
             let cursor = &mut self.cursors[index];
             if low_water > cursor.low_water || highest_sent > cursor.highest_sent {
@@ -101,6 +190,29 @@ impl CursorSet {
                 self.changes += 1;
             }
         }
+    }
+
+    /// Records were written again elsewhere: the marks go with them.
+    pub(crate) fn follow(&mut self, moved: Move) {
+        self.moved.push(moved);
+        for cursor in &mut self.cursors {
+            let low_water = self.moved.apply(cursor.low_water);
+            let highest_sent = self.moved.apply(cursor.highest_sent);
+            if (low_water, highest_sent) != (cursor.low_water, cursor.highest_sent) {
+                (cursor.low_water, cursor.highest_sent) = (low_water, highest_sent);
+                self.changes += 1;
+            }
+        }
+    }
+
+    /// Where what stood at `position` stands now.
+    pub(crate) fn place_of(&self, position: Position) -> Position {
+        self.moved.apply(position)
+    }
+
+    /// Nobody names a place before `low_water` any more.
+    pub(crate) fn forget_moves(&mut self, low_water: Position) {
+        self.moved.forget_before(low_water);
     }
 
     /// The endpoint left the configuration at `now_ms`; its cursor is kept until `expire`.
@@ -127,6 +239,9 @@ impl CursorSet {
             !old
         });
         self.changes += u64::from(!gone.is_empty());
+        for endpoint in &gone {
+            self.end_marks(endpoint);
+        }
         gone
     }
 
@@ -147,6 +262,7 @@ impl CursorSet {
         }
         for cursor in &mut self.cursors {
             if cursor.removed_at_ms.is_none()
+                && !is_mark(cursor)
                 && configured.binary_search(&&*cursor.endpoint).is_err()
             {
                 cursor.removed_at_ms = Some(now_ms);
@@ -166,11 +282,7 @@ impl CursorSet {
     /// The slowest mark: everything before it may be deleted. `end` (of the log) without cursors;
     /// `None` until `configure` was called.
     pub fn low_water(&self, end: Position) -> Option<Position> {
-        let holds = |cursor: &&Cursor| {
-            cursor.removed_at_ms.is_none() || !self.let_go.contains(&cursor.endpoint)
-        };
-        let holding = self.cursors.iter().filter(holds);
-        let slowest = holding.map(|cursor| cursor.low_water).min();
+        let slowest = self.holding().map(|cursor| cursor.low_water).min();
         self.configured.then(|| slowest.unwrap_or(end))
     }
 
@@ -244,6 +356,10 @@ impl CursorSet {
     }
 }
 
+fn is_mark(cursor: &Cursor) -> bool {
+    cursor.endpoint.starts_with(MARK)
+}
+
 /// Reads a cursor file: the newest sound slot of two.
 pub fn decode(bytes: &[u8]) -> CursorFile {
     let mut file = CursorFile::default();
@@ -306,6 +422,7 @@ fn decode_slot(slot: &[u8]) -> Option<CursorSet> {
         generation,
         configured: false,
         let_go: Default::default(),
+        moved: Moved::default(),
     })
 }
 
@@ -374,6 +491,65 @@ mod tests {
 
     fn cursors(set: &CursorSet) -> Vec<Cursor> {
         set.iter().cloned().collect()
+    }
+
+    #[test]
+    fn an_endpoint_with_another_name_goes_on_where_it_stood() {
+        let mut set = CursorSet::default();
+        set.configure(["z"], at(1, 0), 0);
+        set.advance("z", at(3, 16), at(4, 0));
+        set.remove("z", 5);
+        assert!(!set.rename("y", "a"));
+        assert!(set.rename("z", "a"));
+        set.configure(["a"], at(1, 0), 6);
+        let cursor = set.get("a").unwrap();
+        assert_eq!(
+            (cursor.low_water, cursor.highest_sent),
+            (at(3, 16), at(4, 0))
+        );
+        assert_eq!(cursor.removed_at_ms, None);
+        assert_eq!(set.iter().count(), 1);
+        set.add("b", at(9, 0));
+        assert!(!set.rename("a", "b"), "it has a cursor of its own");
+        // Again, with what has to be sent whatever its route: all former names are remembered.
+        set.begin_backfill("a", at(8, 0));
+        assert!(set.rename("a", "c"));
+        assert_eq!(set.former("c"), ["a".into(), "z".into()]);
+        assert_eq!(set.former("a"), []);
+        assert_eq!(set.backfill_until("a"), None);
+        assert_eq!(set.backfill_until("c"), Some(at(8, 0)));
+        set.configure(["c"], at(1, 0), 7);
+        let names: Vec<&str> = set.iter().map(|cursor| &*cursor.endpoint).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!(set.low_water(at(9, 9)), Some(at(3, 16)));
+        set.remove("c", 10);
+        assert_eq!(set.expire(30, 20), ["b".into(), "c".into()]);
+        assert_eq!(set.former("c"), []);
+    }
+
+    #[test]
+    fn a_backfill_is_kept_until_it_ends_and_holds_nothing_back() {
+        let mut set = CursorSet::default();
+        set.configure(["a"], at(1, 0), 0);
+        set.begin_backfill("a", at(5, 0));
+        set.advance("a", at(7, 0), at(7, 0));
+        assert_eq!(set.low_water(at(9, 0)), Some(at(7, 0)));
+        let slot = set.encode().unwrap();
+        let mut bytes = vec![0; 2 * CURSOR_SLOT_BYTES];
+        bytes[slot.offset as usize..][..slot.bytes.len()].copy_from_slice(&slot.bytes);
+        let mut read = decode(&bytes).cursors;
+        assert_eq!(read.backfill_until("a"), Some(at(5, 0)));
+        assert_eq!(read.iter().count(), 1);
+        read.configure(["a", "b"], at(1, 0), 0);
+        assert_eq!(read.backfill_until("b"), None);
+        assert_eq!(read.backfill_until("a"), Some(at(5, 0)));
+        assert!(!read.dirty() || read.get("b").is_some());
+        read.end_backfill("a");
+        assert_eq!(read.backfill_until("a"), None);
+        read.begin_backfill("b", at(8, 0));
+        read.remove("b", 10);
+        assert_eq!(read.expire(20, 5), ["b".into()]);
+        assert_eq!(read.backfill_until("b"), None, "it goes with its cursor");
     }
 
     #[test]

@@ -68,3 +68,27 @@ pub enum DamageKind {
     /// A frame of a newer version than this program knows.
     Version,
 }
+
+impl DamageKind {
+    /// All, in the order of `LogStats::damage`.
+    pub const ALL: [Self; 6] = [
+        Self::SegmentHeader,
+        Self::Frame,
+        Self::TornTail,
+        Self::Content,
+        Self::Reference,
+        Self::Version,
+    ];
+
+    /// A word for metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SegmentHeader => "segment_header",
+            Self::Frame => "frame",
+            Self::TornTail => "torn_tail",
+            Self::Content => "content",
+            Self::Reference => "reference",
+            Self::Version => "newer_version",
+        }
+    }
+}

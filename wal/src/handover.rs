@@ -35,6 +35,7 @@ pub fn encode(scrapes: &[Arc<Scrape>]) -> Vec<u8> {
         segment: SEGMENT,
         salt: 0,
         created_ms: 0,
+        replaces: None,
     };
     let mut encoder = Encoder::new();
     let mut writer = SegmentWriter::new(header, Vec::new(), scrapes.len() as u64);

@@ -13,8 +13,10 @@ pub mod segment;
 pub mod definition;
 pub mod scrape;
 
+pub mod caps;
 pub mod cursor;
 pub mod log;
+mod moved;
 pub mod pool;
 pub mod segments;
 pub mod tail;
@@ -27,6 +29,8 @@ pub mod backlog;
 pub mod error;
 pub mod recovery;
 pub mod stats;
+
+pub mod import;
 
 pub mod fuzz;
 pub mod tools;

@@ -16,6 +16,7 @@ use crate::segments::{SegmentInfo, Segments};
 use crate::storage::{Storage, StorageFile};
 use crate::tail::Entry;
 use ahash::AHashSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,12 @@ pub struct Recovered {
     pub cursor_slots_damaged: u32,
     /// What was cut or skipped.
     pub damage: Vec<Damage>,
+    /// Numbers, first and last, of segments that are not there, though older ones are: somebody
+    /// deleted them, or a failing disk never had them.
+    pub missing: Vec<(u64, u64)>,
+    /// Repairs that failed, as in a directory that cannot be written. The log is read as if they
+    /// had been made; the next start tries them again.
+    pub unrepaired: Vec<ReadError>,
 }
 
 /// The number for the first segment of this run: one more than any in the directory, and than any
@@ -51,10 +58,11 @@ pub fn next_segment(storage: &dyn Storage, dir: &Path) -> Result<u64, ReadError>
 }
 
 /// Reads the segments numbered below `before`: trusts a good index, else scans frames, cuts a torn
-/// tail, copies damaged bytes to `quarantine/`. Blocking; may run beside the live log.
+/// tail and what a later segment replaces, copies damaged bytes to `quarantine/`. Blocking; may run
+/// beside the live log.
 ///
 /// # Errors
-/// The directory or a file cannot be read or changed.
+/// The directory or a file cannot be read.
 pub fn recover(storage: &dyn Storage, dir: &Path, before: u64) -> Result<Recovered, ReadError> {
     let CursorFile {
         cursors,
@@ -65,17 +73,67 @@ pub fn recover(storage: &dyn Storage, dir: &Path, before: u64) -> Result<Recover
         cursors,
         cursor_slots_damaged: slots_damaged,
         damage: Vec::new(),
+        missing: Vec::new(),
+        unrepaired: Vec::new(),
     };
-    for (segment, bytes) in segment_files(storage, dir)? {
-        if segment >= before {
-            continue;
-        }
+    let mut files = segment_files(storage, dir)?;
+    files.retain(|(segment, _)| *segment < before);
+    let gaps = files.windows(2).map(|pair| (pair[0].0 + 1, pair[1].0 - 1));
+    recovered.missing = gaps.filter(|(first, last)| first <= last).collect();
+    let replaced = replaced(storage, dir, &files)?;
+    let mut repair = Repair {
+        storage,
+        dir,
+        changed: false,
+        damage: &mut recovered.damage,
+        unrepaired: &mut recovered.unrepaired,
+    };
+    for (segment, bytes) in files {
         let bytes = u32::try_from(bytes).map_or(FILE_BYTES_LIMIT, |b| b.min(FILE_BYTES_LIMIT));
-        if let Some(info) = recover_segment(storage, dir, segment, bytes, &mut recovered.damage)? {
+        let end = replaced.get(&segment).copied();
+        if let Some(info) = repair.segment(segment, bytes, end)? {
             recovered.segments.insert(info);
         }
     }
+    if repair.changed
+        && let Err(source) = storage.sync_dir(dir)
+    {
+        recovered
+            .unrepaired
+            .push(ReadError::new("sync", dir, source));
+    }
     Ok(recovered)
+}
+
+/// Where segments end because a later one holds what follows.
+fn replaced(
+    storage: &dyn Storage,
+    dir: &Path,
+    files: &[(u64, u64)],
+) -> Result<BTreeMap<u64, u32>, ReadError> {
+    let mut ends = BTreeMap::new();
+    for (segment, _) in files {
+        let place = match SegmentFile::open(storage, dir, *segment) {
+            Ok(file) => file.header.replaces,
+            Err(Fault::Io(error)) => return Err(error),
+            Err(Fault::Damage(_)) => None,
+        };
+        let Some(place) = place else {
+            continue;
+        };
+        // Never itself, whatever it says.
+        let until = place.until_segment.min(*segment);
+        let former = files.iter().map(|(segment, _)| *segment);
+        for former in former.filter(|former| (place.from.segment..until).contains(former)) {
+            let here = match former == place.from.segment {
+                true => place.from.offset,
+                false => 0,
+            };
+            let end: &mut u32 = ends.entry(former).or_insert(here);
+            *end = (*end).min(here);
+        }
+    }
+    Ok(ends)
 }
 
 /// Samples (values and staleness markers) of a segment's records that begin in `from..to`.
@@ -248,106 +306,131 @@ fn read_whole(file: &dyn StorageFile, bytes_max: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn recover_segment(
-    storage: &dyn Storage,
-    dir: &Path,
-    segment: u64,
-    bytes: u32,
-    damage: &mut Vec<Damage>,
-) -> Result<Option<SegmentInfo>, ReadError> {
-    let whole = |kind| Damage {
-        segment,
-        from: 0,
-        to: bytes,
-        kind,
-    };
-    let path = dir.join(file_name(segment));
-    let file = match SegmentFile::open(storage, dir, segment) {
-        Ok(file) => file,
-        Err(Fault::Io(error)) => return Err(error),
-        Err(Fault::Damage(DamageKind::Version)) => {
-            // Of a newer version: left where it is, for that.
-            damage.push(whole(DamageKind::Version));
-            return Ok(None);
-        }
-        Err(Fault::Damage(_)) if bytes < FRAMES_START => {
-            damage.push(whole(DamageKind::TornTail));
-            storage
-                .remove(&path)
-                .map_err(|source| ReadError::new("delete", &path, source))?;
-            return Ok(None);
-        }
-        Err(Fault::Damage(kind)) => {
-            damage.push(whole(kind));
-            let quarantine = quarantine_dir(storage, dir)?;
-            storage
-                .rename(&path, &quarantine.join(file_name(segment)))
-                .map_err(|source| ReadError::new("move to quarantine", &path, source))?;
-            return Ok(None);
-        }
-    };
-    let mut info = SegmentInfo {
-        segment,
-        bytes,
-        data_end: bytes,
-        written: bytes,
-        open: false,
-        settled: true,
-        records: 0,
-        samples: 0,
-        timestamp_ms_max: i64::MIN,
-        created_ms: file.header.created_ms,
-    };
-    let mut window = Window::new(64 << 10);
-    if let Some((index, data_end)) = file.index(&mut window)? {
-        info.data_end = data_end;
-        info.records = index.records();
-        info.samples = index.samples_from(0);
-        info.timestamp_ms_max = index.timestamp_ms_max;
-        return Ok(Some(info));
-    }
-    let found = scan(&file, bytes)?;
-    for place in &found.damage {
-        if place.kind == DamageKind::TornTail {
-            storage
-                .truncate(&path, u64::from(place.from))
-                .map_err(|source| ReadError::new("cut the torn end of", &path, source))?;
-            info.bytes = place.from;
-            info.written = place.from;
-        } else if place.kind != DamageKind::Version {
-            quarantine(storage, dir, &file, place)?;
-        }
-    }
-    info.data_end = found.data_end;
-    info.records = found.index.records();
-    info.samples = found.index.samples();
-    info.timestamp_ms_max = found.index.timestamp_ms_max();
-    damage.extend(found.damage);
-    Ok(Some(info))
+/// What changes a directory so that the next start finds it whole.
+struct Repair<'a> {
+    storage: &'a dyn Storage,
+    dir: &'a Path,
+    changed: bool,
+    damage: &'a mut Vec<Damage>,
+    unrepaired: &'a mut Vec<ReadError>,
 }
 
-/// Copies a damaged place to a file of its own.
-fn quarantine(
-    storage: &dyn Storage,
-    dir: &Path,
-    file: &SegmentFile,
-    place: &Damage,
-) -> Result<(), ReadError> {
-    let to = place
-        .to
-        .min(place.from.saturating_add(QUARANTINE_BYTES_MAX));
-    let bytes = file.raw(place.from, to)?;
-    let name = format!("{:020}-{:010}.bytes", place.segment, place.from);
-    let path = quarantine_dir(storage, dir)?.join(name);
-    storage
-        .write_at(&path, 0, &bytes)
-        .map_err(|source| ReadError::new("write", &path, source))
-}
+impl Repair<'_> {
+    /// `end`: what comes at or after it stands in a later segment.
+    fn segment(
+        &mut self,
+        segment: u64,
+        bytes: u32,
+        end: Option<u32>,
+    ) -> Result<Option<SegmentInfo>, ReadError> {
+        let whole = |kind| Damage {
+            segment,
+            from: 0,
+            to: bytes,
+            kind,
+        };
+        let path = self.dir.join(file_name(segment));
+        let file = match SegmentFile::open(self.storage, self.dir, segment) {
+            Ok(file) => file,
+            Err(Fault::Io(error)) => return Err(error),
+            Err(Fault::Damage(DamageKind::Version)) => {
+                // Of a newer version: left where it is, for that.
+                self.damage.push(whole(DamageKind::Version));
+                return Ok(None);
+            }
+            Err(Fault::Damage(_)) if bytes < FRAMES_START => {
+                self.damage.push(whole(DamageKind::TornTail));
+                let removed = self.storage.remove(&path);
+                self.note("delete", &path, removed);
+                return Ok(None);
+            }
+            Err(Fault::Damage(kind)) => {
+                self.damage.push(whole(kind));
+                let moved = self
+                    .quarantine_dir()
+                    .and_then(|dir| self.storage.rename(&path, &dir.join(file_name(segment))));
+                self.note("move to quarantine", &path, moved);
+                return Ok(None);
+            }
+        };
+        let mut bytes = bytes;
+        if let Some(end) = end.filter(|end| *end < bytes) {
+            if end <= FRAMES_START {
+                let removed = self.storage.remove(&path);
+                self.note("delete", &path, removed);
+                return Ok(None);
+            }
+            let cut = self.storage.truncate(&path, u64::from(end));
+            self.note("cut what was written again of", &path, cut);
+            bytes = end;
+        }
+        let mut info = SegmentInfo {
+            segment,
+            bytes,
+            data_end: bytes,
+            written: bytes,
+            open: false,
+            settled: true,
+            records: 0,
+            samples: 0,
+            timestamp_ms_max: i64::MIN,
+            created_ms: file.header.created_ms,
+        };
+        let mut window = Window::new(64 << 10);
+        if end.is_none()
+            && let Some((index, data_end)) = file.index(&mut window)?
+        {
+            info.data_end = data_end;
+            info.records = index.records();
+            info.samples = index.samples_from(0);
+            info.timestamp_ms_max = index.timestamp_ms_max;
+            return Ok(Some(info));
+        }
+        let found = scan(&file, bytes)?;
+        for place in &found.damage {
+            if place.kind == DamageKind::TornTail {
+                let cut = self.storage.truncate(&path, u64::from(place.from));
+                self.note("cut the torn end of", &path, cut);
+                info.bytes = place.from;
+                info.written = place.from;
+            } else if place.kind != DamageKind::Version {
+                self.quarantine(&file, place)?;
+            }
+        }
+        info.data_end = found.data_end;
+        info.records = found.index.records();
+        info.samples = found.index.samples();
+        info.timestamp_ms_max = found.index.timestamp_ms_max();
+        self.damage.extend(found.damage);
+        Ok(Some(info))
+    }
 
-fn quarantine_dir(storage: &dyn Storage, dir: &Path) -> Result<PathBuf, ReadError> {
-    let quarantine = dir.join(QUARANTINE_DIR);
-    storage
-        .create_dir_all(&quarantine)
-        .map_err(|source| ReadError::new("create", &quarantine, source))?;
-    Ok(quarantine)
+    /// Copies a damaged place to a file of its own.
+    fn quarantine(&mut self, file: &SegmentFile, place: &Damage) -> Result<(), ReadError> {
+        let to = place
+            .to
+            .min(place.from.saturating_add(QUARANTINE_BYTES_MAX));
+        let bytes = file.raw(place.from, to)?;
+        let name = format!("{:020}-{:010}.bytes", place.segment, place.from);
+        let path = self.dir.join(QUARANTINE_DIR).join(name);
+        let copied = self
+            .quarantine_dir()
+            .and_then(|_| self.storage.write_at(&path, 0, &bytes));
+        self.note("write", &path, copied);
+        Ok(())
+    }
+
+    fn quarantine_dir(&self) -> io::Result<PathBuf> {
+        let quarantine = self.dir.join(QUARANTINE_DIR);
+        self.storage.create_dir_all(&quarantine)?;
+        self.storage.sync_dir(self.dir)?;
+        Ok(quarantine)
+    }
+
+    fn note(&mut self, verb: &'static str, path: &Path, done: io::Result<()>) {
+        self.changed = true;
+        if let Err(source) = done {
+            self.unrepaired.push(ReadError::new(verb, path, source));
+        }
+    }
 }

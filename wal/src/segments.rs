@@ -183,10 +183,6 @@ impl Segments {
         self.unknown_below = 0;
     }
 
-    pub(crate) fn contains(&self, segment: u64) -> bool {
-        self.by_number.contains_key(&segment)
-    }
-
     /// Nothing more is on its way to any segment.
     pub(crate) fn settle_all(&mut self) {
         for info in self.by_number.values_mut().filter(|info| !info.settled) {
@@ -195,6 +191,18 @@ impl Segments {
             info.data_end = info.data_end.min(info.written);
             self.bytes -= u64::from(info.bytes - info.written.min(info.bytes));
             info.bytes = info.bytes.min(info.written);
+        }
+    }
+
+    /// What stands at or after `from` is not to be read any more: it stands elsewhere again.
+    pub(crate) fn cut(&mut self, from: Position) {
+        for (segment, info) in self.by_number.range_mut(from.segment..) {
+            let end = if *segment == from.segment {
+                from.offset
+            } else {
+                0
+            };
+            info.data_end = info.data_end.min(end.max(FRAMES_START));
         }
     }
 
@@ -218,6 +226,31 @@ impl Segments {
             Some(info) if !info.settled => OnDisk::NotYet,
             _ => OnDisk::No,
         }
+    }
+
+    /// What a cap may take from one who stands at `low_water`: the bytes of the segments, and when
+    /// the newest content of the oldest was appended (milliseconds since the Unix epoch).
+    pub(crate) fn held(&self, low_water: Position) -> (u64, Option<i64>) {
+        let mut bytes = 0;
+        let mut oldest_ms = None;
+        for info in self
+            .by_number
+            .range(low_water.segment..)
+            .map(|(_, info)| info)
+        {
+            let is_first = info.segment == low_water.segment;
+            if is_first && info.data_end <= low_water.offset {
+                continue;
+            }
+            // A segment that is open goes whole later: what is acknowledged counts then.
+            let acknowledged = match is_first && info.open {
+                true => u64::from(low_water.offset),
+                false => 0,
+            };
+            bytes += u64::from(info.bytes).saturating_sub(acknowledged);
+            oldest_ms = oldest_ms.or(Some(info.last_ms()));
+        }
+        (bytes, oldest_ms)
     }
 
     /// Removes the settled segments that end at or before `low_water`.

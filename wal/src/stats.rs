@@ -33,8 +33,18 @@ pub struct LogStats {
     pub damaged_places: u64,
     /// Bytes of those.
     pub damaged_bytes: u64,
-    /// Records that never reached a file.
+    /// Those places by kind, in the order of `DamageKind::ALL`.
+    pub damage: [u64; 6],
+    /// Slots of the cursor file that could not be read at the start.
+    pub cursor_slots_damaged: u64,
+    /// Segments that were missing between others at the start.
+    pub segments_missing: u64,
+    /// Repairs that failed at the start.
+    pub repairs_failed: u64,
+    /// Records that were not on disk when writing failed, or came while it did.
     pub records_not_durable: u64,
+    /// Of those, the ones that were written again later.
+    pub records_rewritten: u64,
     /// Write failures: no space.
     pub failures_no_space: u64,
     /// Write failures: fsync.

@@ -101,6 +101,23 @@ impl Tail {
         self.entries.range(index..).map(|(entry, _)| entry)
     }
 
+    /// Takes out the records at or after `from`, in order.
+    pub(crate) fn split_off(&mut self, from: Position) -> Vec<Entry> {
+        let index = self
+            .entries
+            .partition_point(|(entry, _)| entry.position < from);
+        let out = self.entries.split_off(index);
+        self.bytes -= out.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        out.into_iter().map(|(entry, _)| entry).collect()
+    }
+
+    /// Bytes of the records at or after `from`.
+    pub(crate) fn bytes_from(&self, from: Position) -> u64 {
+        let newest = self.entries.iter().rev();
+        let after = newest.take_while(|(entry, _)| entry.position >= from);
+        after.map(|(_, bytes)| bytes).sum()
+    }
+
     /// Drops the oldest record.
     pub(crate) fn pop_front(&mut self) -> Option<Entry> {
         let (entry, bytes) = self.entries.pop_front()?;

@@ -1,20 +1,30 @@
-//! A directory -> what it holds, frame by frame: for `wal stats`, `wal verify`, `wal dump` and
-//! tests.
+//! A directory -> what it holds, frame by frame: for `wal verify` and tests.
+//!
+//! Beside it: records without their values (`walk`), totals of them (`survey`), the labels of a
+//! series (`labels`), what may be cut off (`cut`). All but `cut` only read; the files may belong
+//! to a running process.
 
 use crate::codec::record::access_record;
+use crate::cursor::CursorFile;
 use crate::error::{Damage, DamageKind, ReadError};
-use crate::format::{FRAMES_START, Kind, TRAILER_FRAME_BYTES};
+use crate::format::{CURSOR_FILE, FRAMES_START, Kind, TRAILER_FRAME_BYTES};
 use crate::reader::LogReader;
-use crate::recovery::segment_files;
+use crate::recovery::{read_cursors, segment_files};
 use crate::scrape::Position;
 use crate::segment::file::{Fault, SegmentFile, Window};
+use crate::segment::header::parse_file_name;
 use crate::segment::index::Index;
 use crate::segment::scan::scan;
 use crate::segments::Readable;
 use crate::storage::Storage;
 use crate::tail::Entry;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+pub mod cut;
+pub mod labels;
+pub mod survey;
+pub mod walk;
 
 /// What one segment file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +77,55 @@ pub enum IndexState {
 pub fn segments(storage: &dyn Storage, dir: &Path) -> Result<Vec<u64>, ReadError> {
     let files = segment_files(storage, dir)?;
     Ok(files.into_iter().map(|(segment, _)| segment).collect())
+}
+
+/// The directories below `path` that hold a log each, and their names: `path` itself, or
+/// `shard-NNN` in it or in its folder `wal`. Empty if there is none.
+///
+/// # Errors
+/// A directory cannot be read.
+pub fn log_dirs(storage: &dyn Storage, path: &Path) -> Result<Vec<(String, PathBuf)>, ReadError> {
+    let list = |dir: &Path| {
+        let listed = storage.list(dir);
+        listed.map_err(|source| ReadError::new("list", dir, source))
+    };
+    let here = list(path)?;
+    let is_log = |name: &str| name == CURSOR_FILE || parse_file_name(name).is_some();
+    if here
+        .iter()
+        .any(|entry| !entry.is_dir && is_log(&entry.name))
+    {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        return Ok(vec![(name.into_owned(), path.to_path_buf())]);
+    }
+    let below = path.join("wal");
+    for (dir, entries) in [(&below, list(&below)?), (&path.to_path_buf(), here)] {
+        let shards: Vec<(String, PathBuf)> = entries
+            .into_iter()
+            .filter(|entry| entry.is_dir && entry.name.starts_with("shard-"))
+            .map(|entry| (entry.name.clone(), dir.join(&entry.name)))
+            .collect();
+        if !shards.is_empty() {
+            return Ok(shards);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Segments in a directory with the sizes of their files (bytes), oldest first.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn segment_sizes(storage: &dyn Storage, dir: &Path) -> Result<Vec<(u64, u64)>, ReadError> {
+    segment_files(storage, dir)
+}
+
+/// Where each endpoint stands, as last saved.
+///
+/// # Errors
+/// The cursor file cannot be read.
+pub fn cursors(storage: &dyn Storage, dir: &Path) -> Result<CursorFile, ReadError> {
+    read_cursors(storage, dir)
 }
 
 /// Reads all of a segment, every record decoded. Changes nothing.

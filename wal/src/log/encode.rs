@@ -1,7 +1,6 @@
 //! A scrape -> a place in the open segment, or in memory only while the disk fails.
 
 use super::{ShardLog, Write};
-use crate::error::WriteFailure;
 use crate::scrape::{Position, Scrape};
 use crate::segment::header::SegmentHeader;
 use crate::segment::writer::SegmentWriter;
@@ -19,11 +18,6 @@ const MEMORY_ONLY_STEP: u32 = 16;
 impl ShardLog {
     /// Puts the scrape into the open segment if that can be, and says where it stands.
     pub(super) fn encode(&mut self, scrape: Arc<Scrape>, now_ms: i64) -> Entry {
-        if self.memory_only.is_none()
-            && self.pending_bytes() + self.taken_bytes > self.options.pending_bytes_max
-        {
-            self.write_failed(WriteFailure::Slow);
-        }
         if self.memory_only.is_some() {
             return self.keep_in_memory(scrape);
         }
@@ -56,7 +50,7 @@ impl ShardLog {
             // at a place of its own between two segments.
             self.enter_memory_only();
             let entry = self.keep_in_memory(scrape);
-            self.resume();
+            self.memory_only = None;
             return entry;
         };
         self.stats.keyframes += u64::from(appended.keyframe);
@@ -86,6 +80,7 @@ impl ShardLog {
             segment,
             salt: self.options.salt,
             created_ms: now_ms,
+            replaces: self.replaces.map(|(replaced, _)| replaced),
         };
         let open = SegmentWriter::new(header, self.buffer(), self.records_before);
         self.outbox.push_back(Write::Create { segment });
@@ -137,14 +132,27 @@ impl ShardLog {
     }
 
     /// Drops the oldest records above the cap: those on disk can be read there; those that never
-    /// will be are lost, and counted; those on their way stay.
-    pub(super) fn bound_tail(&mut self) {
-        while self.tail.bytes() > self.options.tail_bytes_max && self.tail.len() > 1 {
+    /// will be are lost, and counted; those on their way stay. And those on disk that are older
+    /// than an endpoint's lag is while it is well: an outage is not to cost memory.
+    pub(super) fn bound_tail(&mut self, now_ms: i64) {
+        let oldest_ms = now_ms.saturating_sub(self.options.tail_age_ms_max);
+        while self.tail.len() > 1 {
             let Some(front) = self.tail.front() else {
                 return;
             };
+            let is_over = self.tail.bytes() > self.options.tail_bytes_max;
+            let is_old = front.scrape.timestamp_ms < oldest_ms;
             match self.segments.holds(front.end) {
+                _ if !is_over && !is_old => return,
+                OnDisk::No if !is_over => return,
                 OnDisk::NotYet => return,
+                OnDisk::Yes
+                    if self.options.hold_until_synced
+                        && front.end > self.synced
+                        && self.tail.bytes() / 2 <= self.options.tail_bytes_max =>
+                {
+                    return;
+                }
                 OnDisk::Yes => {
                     if let Some(entry) = self.tail.pop_front() {
                         self.pool().give(entry.scrape);

@@ -6,11 +6,13 @@
 
 use crate::cursor::CursorSet;
 use crate::error::{Damage, WriteFailure};
+use crate::moved::Move;
 use crate::pool::ScrapePool;
 use crate::recovery::Recovered;
 use crate::scrape::{Position, Scrape};
+use crate::segment::header::Replaced;
 use crate::segment::writer::{Encoder, SegmentWriter};
-use crate::segments::{Deletion, DeletionCause, DiskRead, Segments, start_of};
+use crate::segments::{Deletion, DiskRead, Segments, start_of};
 use crate::stats::LogStats;
 use crate::tail::{Tail, TailRead};
 use encode::BUFFER_BYTES_MAX;
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 mod encode;
 mod options;
+mod retain;
 
 pub use options::{LogOptions, Write};
 
@@ -32,6 +35,12 @@ pub struct ShardLog {
     next_segment: u64,
     /// Since `write_failed`: where records that are in memory only stand.
     memory_only: Option<Position>,
+    /// Since `write_failed`: from where on records are to be written again.
+    write_again: Option<Position>,
+    /// What new segments say they replace, until this place is synced.
+    replaces: Option<(Replaced, Position)>,
+    /// Bytes on their way of records that are written again.
+    rewriting_bytes: u64,
     outbox: VecDeque<Write>,
     outbox_bytes: u64,
     /// Chunks that were taken and are not reported as written: end and size.
@@ -66,6 +75,9 @@ impl ShardLog {
             open: None,
             next_segment,
             memory_only: None,
+            write_again: None,
+            replaces: None,
+            rewriting_bytes: 0,
             outbox: VecDeque::new(),
             outbox_bytes: 0,
             taken: VecDeque::new(),
@@ -104,6 +116,13 @@ impl ShardLog {
     /// `segments().readable_from` says `NotYet`.
     pub fn adopt(&mut self, recovered: Recovered) {
         self.count_damage(&recovered.damage);
+        let missing = recovered
+            .missing
+            .iter()
+            .map(|(first, last)| last - first + 1);
+        self.stats.segments_missing += missing.sum::<u64>();
+        self.stats.cursor_slots_damaged += u64::from(recovered.cursor_slots_damaged);
+        self.stats.repairs_failed += recovered.unrepaired.len() as u64;
         self.segments.adopt(recovered.segments);
         self.cursors.adopt(recovered.cursors);
     }
@@ -124,10 +143,15 @@ impl ShardLog {
         self.stats.records += 1;
         self.stats.samples +=
             u64::from(scrape.layout.len) + u64::from(crate::codec::record::stale_count(&scrape));
+        let bytes = self.pending_bytes() + self.taken_bytes;
+        let is_slow = bytes > self.options.pending_bytes_max.max(2 * self.rewriting_bytes);
+        if self.memory_only.is_none() && is_slow {
+            self.write_failed(WriteFailure::Slow);
+        }
         let entry = self.encode(scrape, now_ms);
         let position = entry.position;
         self.tail.push(entry);
-        self.bound_tail();
+        self.bound_tail(now_ms);
         position
     }
 
@@ -162,8 +186,14 @@ impl ShardLog {
         }
     }
 
+    /// Where what is in memory begins.
+    pub fn tail_start(&self) -> Position {
+        self.tail.start()
+    }
+
     /// The first record at or after the point `from`. Go on with the `end` of what was read.
     pub fn tail_after(&self, from: Position) -> TailRead<'_> {
+        let from = self.place_of(from);
         if from < self.tail.start() {
             match self.segments.readable_from(from) {
                 DiskRead::NotYet => return TailRead::Behind,
@@ -260,6 +290,12 @@ impl ShardLog {
             self.stats.written_bytes += bytes;
             self.taken.pop_front();
         }
+        if self.taken.is_empty() {
+            self.rewriting_bytes = 0;
+        }
+        if !self.options.hold_until_synced {
+            self.replaces.take_if(|(_, until)| *until <= end);
+        }
         self.written = self.written.max(end);
         self.segments.update(end.segment, |info| {
             info.written = info.written.max(end.offset);
@@ -272,13 +308,17 @@ impl ShardLog {
     /// All bytes before `end` are on disk.
     pub fn synced(&mut self, end: Position) {
         self.synced = self.synced.max(end);
+        if self.options.hold_until_synced {
+            self.replaces.take_if(|(_, until)| *until <= end);
+        }
     }
 
-    /// Writing or syncing this segment failed. Bytes not written are dropped, the segment gets no
-    /// more, and nothing is encoded until `resume`: records live in the tail only and are counted
-    /// as not durable.
+    /// Writing or syncing failed. Bytes not written are dropped, the open segment gets no more, and
+    /// nothing is encoded until `resume`: records live in the tail only and are counted as not
+    /// durable. May be called again before it.
     ///
-    /// After it, `written` and `synced` of that segment must not be reported any more.
+    /// What was written before may be synced and reported still, unless it was a sync that failed:
+    /// after that, `written` and `synced` of the segments there were must not be reported any more.
     pub fn write_failed(&mut self, failure: WriteFailure) {
         match failure {
             WriteFailure::NoSpace => self.stats.failures_no_space += 1,
@@ -291,12 +331,11 @@ impl ShardLog {
             WriteFailure::Sync => self.synced,
             _ => self.written,
         };
-        let not_durable = self
-            .tail
-            .iter_from(safe)
-            .filter(|entry| self.segments.contains(entry.position.segment))
-            .count();
-        self.stats.records_not_durable += not_durable as u64;
+        let counted_from = self.write_again.unwrap_or(self.end());
+        let fresh = self.tail.iter_from(safe);
+        let fresh = fresh.take_while(|entry| entry.position < counted_from);
+        self.stats.records_not_durable += fresh.count() as u64;
+        self.write_again = Some(self.write_again.map_or(safe, |before| before.min(safe)));
         self.segments.settle_all();
         self.open = None;
         self.outbox.clear();
@@ -311,9 +350,57 @@ impl ShardLog {
         self.memory_only.is_some()
     }
 
-    /// Tries the disk again: the next record begins a new segment.
-    pub fn resume(&mut self) {
+    /// About how many bytes `resume` will give to be written.
+    pub fn bytes_to_write_again(&self) -> u64 {
+        self.write_again
+            .map_or(0, |from| self.tail.bytes_from(from))
+    }
+
+    /// Tries the disk again: the next record begins a new segment. The records in memory that never
+    /// came to the disk, or nobody knows whether they did, are written to it again, before all
+    /// others. They get new places there; old ones are understood until all have acknowledged them.
+    /// All at once, as an append of each: for a full tail some tenths of a second, once.
+    pub fn resume(&mut self, now_ms: i64) {
+        let to = self.end();
         self.memory_only = None;
+        let Some(from) = self.write_again.take() else {
+            return;
+        };
+        let mut from = from.max(self.tail.start());
+        if let Some((before, _)) = self.replaces
+            && self.low_water >= self.tail.start()
+        {
+            // What is not in memory any more is acknowledged.
+            from = from.min(before.from);
+        }
+        self.segments.cut(from);
+        let replaced = Replaced {
+            from,
+            until_segment: self.next_segment,
+        };
+        self.replaces = Some((replaced, start_of(u64::MAX)));
+        let mut records = Vec::new();
+        for entry in self.tail.split_off(from) {
+            let again = self.encode(entry.scrape, now_ms);
+            records.push((entry.position, again.position));
+            self.tail.push(again);
+        }
+        self.stats.records_rewritten += records.len() as u64;
+        self.rewriting_bytes = self.pending_bytes();
+        let end = self.end();
+        self.replaces = Some((replaced, end));
+        self.cursors.follow(Move {
+            from,
+            to,
+            records,
+            end,
+        });
+    }
+
+    /// Where what was at `position` stands now: records get new places when they have to be written
+    /// again.
+    pub fn place_of(&self, position: Position) -> Position {
+        self.cursors.place_of(position)
     }
 
     /// Everything before `low_water` is acknowledged by every endpoint: drops it from the tail and
@@ -321,41 +408,10 @@ impl ShardLog {
     pub fn release(&mut self, low_water: Position) -> Vec<Deletion> {
         self.low_water = self.low_water.max(low_water);
         self.tail.drop_before(low_water, &self.encoder.pool);
+        self.cursors.forget_moves(low_water);
         let deletions = self.segments.release(low_water);
         self.stats.segments_released += deletions.len() as u64;
         deletions
-    }
-
-    /// Closed segments beyond the caps on bytes and age, acknowledged or not. Report what was lost
-    /// by `count_lost`.
-    pub fn retention(&mut self, now_ms: i64) -> Vec<Deletion> {
-        let oldest_ms = self
-            .options
-            .retention_age_ms_max
-            .map(|age| now_ms.saturating_sub(age));
-        let deletions = self.segments.retain(
-            self.options.retention_bytes_max,
-            oldest_ms,
-            self.low_water,
-            self.tail.start(),
-        );
-        for deletion in &deletions {
-            match deletion.cause {
-                DeletionCause::RetentionBytes => self.stats.segments_dropped_bytes += 1,
-                DeletionCause::RetentionAge => self.stats.segments_dropped_age += 1,
-                DeletionCause::Acknowledged => {}
-            }
-        }
-        deletions
-    }
-
-    /// Counts the samples that a deletion took from some endpoint.
-    pub fn count_lost(&mut self, cause: DeletionCause, samples: u64) {
-        match cause {
-            DeletionCause::RetentionBytes => self.stats.samples_dropped_bytes += samples,
-            DeletionCause::RetentionAge => self.stats.samples_dropped_age += samples,
-            DeletionCause::Acknowledged => {}
-        }
     }
 
     /// Closes the open segment with its index; call at stop, then `take_writes` once more.
@@ -404,6 +460,7 @@ impl ShardLog {
     pub fn count_damage(&mut self, damage: &[Damage]) {
         for place in damage {
             self.stats.damaged_places += 1;
+            self.stats.damage[place.kind as usize] += 1;
             self.stats.damaged_bytes += u64::from(place.to.saturating_sub(place.from));
         }
     }

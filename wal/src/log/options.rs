@@ -16,9 +16,15 @@ pub struct LogOptions {
     pub keyframe_every: u32,
     /// Cap on the memory of records that endpoints have not read yet (bytes). Default 64 MiB.
     pub tail_bytes_max: u64,
+    /// Age above which records that are on disk are not kept in memory for endpoints that have not
+    /// read them (milliseconds). Default 15 s.
+    pub tail_age_ms_max: i64,
     /// Cap on bytes encoded and not written yet; above it the disk counts as not keeping up and
     /// records are kept in the tail only. Default 64 MiB.
     pub pending_bytes_max: u64,
+    /// Records stay in memory until they are synced, not only written, so that they can be written
+    /// again should the sync fail; up to twice `tail_bytes_max`. Default true; without syncs false.
+    pub hold_until_synced: bool,
     /// Closed segments above this sum are deleted, read or not (bytes). Default none.
     pub retention_bytes_max: Option<u64>,
     /// Closed segments older than this are deleted, read or not (milliseconds). Default none.
@@ -37,7 +43,9 @@ impl Default for LogOptions {
             segment_age_ms_max: 3_600_000,
             keyframe_every: 16,
             tail_bytes_max: 64 << 20,
+            tail_age_ms_max: 15_000,
             pending_bytes_max: 64 << 20,
+            hold_until_synced: true,
             retention_bytes_max: None,
             retention_age_ms_max: None,
             salt: 0,

@@ -5,6 +5,7 @@ use crate::format::{
     VERSION,
 };
 use crate::frame::{FrameHeader, append_frame, segment_seed};
+use crate::scrape::Position;
 
 /// What a segment file begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub(crate) struct SegmentHeader {
     pub(crate) salt: u64,
     /// Milliseconds since the Unix epoch.
     pub(crate) created_ms: i64,
+    /// What stands there is not to be read.
+    pub(crate) replaces: Option<Replaced>,
+}
+
+/// Places whose records were written again, in later segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Replaced {
+    /// From here,
+    pub(crate) from: Position,
+    /// to the start of this segment.
+    pub(crate) until_segment: u64,
 }
 
 /// Why a header cannot be used.
@@ -38,6 +50,11 @@ impl SegmentHeader {
         copy[16..24].copy_from_slice(&self.segment.to_le_bytes());
         copy[24..32].copy_from_slice(&self.salt.to_le_bytes());
         copy[32..40].copy_from_slice(&self.created_ms.to_le_bytes());
+        if let Some(replaces) = self.replaces {
+            copy[40..48].copy_from_slice(&replaces.from.segment.to_le_bytes());
+            copy[48..52].copy_from_slice(&replaces.from.offset.to_le_bytes());
+            copy[52..60].copy_from_slice(&replaces.until_segment.to_le_bytes());
+        }
         let crc = crc32c::crc32c(&copy[..60]);
         copy[60..64].copy_from_slice(&crc.to_le_bytes());
         out.extend_from_slice(&copy);
@@ -71,6 +88,13 @@ fn decode_copy(copy: &[u8]) -> Result<SegmentHeader, HeaderFault> {
         segment: word(16),
         salt: word(24),
         created_ms: word(32) as i64,
+        replaces: (word(40) > 0).then(|| Replaced {
+            from: Position {
+                segment: word(40),
+                offset: word(48) as u32,
+            },
+            until_segment: word(52),
+        }),
     })
 }
 
@@ -124,6 +148,13 @@ mod tests {
             segment: 7,
             salt: u64::MAX - 3,
             created_ms: -5,
+            replaces: Some(Replaced {
+                from: Position {
+                    segment: 5,
+                    offset: u32::MAX,
+                },
+                until_segment: 7,
+            }),
         };
         let mut bytes = Vec::new();
         header.encode(&mut bytes);

@@ -2,6 +2,7 @@
 
 use super::file::{Fault, SegmentFile, Window};
 use super::index::IndexBuilder;
+use crate::codec::archive::ArchivedRecordDisk;
 use crate::codec::record::access_record;
 use crate::error::{Damage, DamageKind, ReadError};
 use crate::format::{FRAMES_START, Kind};
@@ -16,16 +17,28 @@ pub(crate) struct Scan {
     /// End of the last sound frame before an index, a trailer or a torn tail.
     pub(crate) data_end: u32,
     pub(crate) damage: Vec<Damage>,
+    /// An index or a trailer follows the records.
+    pub(crate) closed: bool,
 }
 
 /// Reads every frame header and checksum before `limit`.
 pub(crate) fn scan(file: &SegmentFile, limit: u32) -> Result<Scan, ReadError> {
+    scan_each(file, limit, &mut |_, _, _| Ok(()))
+}
+
+/// Same, and shows every sound record with its begin and end.
+pub(crate) fn scan_each(
+    file: &SegmentFile,
+    limit: u32,
+    each: &mut dyn FnMut(u32, u32, &ArchivedRecordDisk) -> Result<(), ReadError>,
+) -> Result<Scan, ReadError> {
     let segment = file.header.segment;
     let mut window = Window::new(AHEAD_BYTES);
     let mut found = Scan {
         index: IndexBuilder::new(),
         data_end: FRAMES_START,
         damage: Vec::new(),
+        closed: false,
     };
     let mut offset = FRAMES_START;
     while offset < limit {
@@ -33,9 +46,15 @@ pub(crate) fn scan(file: &SegmentFile, limit: u32) -> Result<Scan, ReadError> {
             Ok((header, payload)) => {
                 let end = offset + header.frame_bytes();
                 match header.kind {
-                    Kind::Index | Kind::Trailer => break,
+                    Kind::Index | Kind::Trailer => {
+                        found.closed = true;
+                        break;
+                    }
                     Kind::Record => match access_record(payload) {
-                        Ok(record) => found.index.record(offset, &record.summary()),
+                        Ok(record) => {
+                            found.index.record(offset, &record.summary());
+                            each(offset, end, record)?;
+                        }
                         Err(kind) => found.damage.push(Damage {
                             segment,
                             from: offset,

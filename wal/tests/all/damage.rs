@@ -175,6 +175,13 @@ proptest! {
     }
 
     #[test]
+    fn any_directory_is_read_without_a_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        ringscrape_wal::fuzz::directory(&bytes);
+    }
+
+    #[test]
     fn frames_behind_wrong_checksums_are_read_without_a_panic(
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         close in any::<bool>(),

@@ -105,6 +105,27 @@ fn what_is_not_written_yet_stays_in_the_tail_whatever_the_cap() {
 }
 
 #[test]
+fn what_is_old_leaves_the_tail_once_it_is_on_disk() {
+    let world = World::new();
+    let mut bench = Bench::new(LogOptions {
+        tail_age_ms_max: 20,
+        ..LogOptions::default()
+    });
+    let append = |bench: &mut Bench, numbers: std::ops::RangeInclusive<i64>| {
+        for number in numbers {
+            bench.log.append(scrape(&world, number), number);
+        }
+        bench.log.stats().tail_records
+    };
+    assert_eq!(append(&mut bench, 0..=49), 50, "nothing is on disk");
+    bench.flush();
+    assert_eq!(append(&mut bench, 50..=50), 21, "30 to 50");
+    bench.log.write_failed(WriteFailure::NoSpace);
+    assert_eq!(append(&mut bench, 51..=90), 41, "50 to 90: nowhere else");
+    assert_eq!(bench.log.stats().samples_dropped_not_durable, 0);
+}
+
+#[test]
 fn release_drops_what_is_acknowledged_and_whole_segments_only() {
     let world = World::new();
     let mut bench = Bench::new(LogOptions {
@@ -277,7 +298,7 @@ fn a_failing_disk_costs_durability_and_nothing_else() {
     }
     assert_eq!(bench.log.stats().records_not_durable, 10);
     assert!(bench.log.take_writes(0).is_empty());
-    bench.log.resume();
+    bench.log.resume(0);
     for number in 20..25 {
         bench.append(scrape(&world, number));
     }
@@ -287,20 +308,100 @@ fn a_failing_disk_costs_durability_and_nothing_else() {
     let mut reader = LogReader::new(bench.shared(), dir().into());
     let all = follow(&bench, &mut reader, Position::default()).0;
     assert_eq!(all, (0..25).collect::<Vec<_>>());
-    // On disk: what was written before and after.
+    // What was in memory only is on disk, in its place.
     let disk = bench.read_from(&mut reader, Position::default());
     let times: Vec<_> = disk.iter().map(|e| e.scrape.timestamp_ms).collect();
-    assert_eq!(times, (0..10).chain(20..25).collect::<Vec<_>>());
+    assert_eq!(times, (0..25).collect::<Vec<_>>());
+    assert_eq!(bench.log.stats().records_rewritten, 10);
+    let mut again = LogReader::new(bench.shared(), dir().into());
+    let recovered = recover(&*bench.shared(), dir(), u64::MAX).unwrap();
+    let read = read_from(&mut again, &recovered.segments, Position::default());
+    let times: Vec<_> = read.iter().map(|e| e.scrape.timestamp_ms).collect();
+    assert_eq!(times, (0..25).collect::<Vec<_>>());
 
     // Above the tail's cap what is on disk goes first and is read there; what is only in memory
     // is lost, and counted.
+    bench.log.write_failed(WriteFailure::NoSpace);
     for number in 25..200 {
         bench.append(scrape(&world, number));
         bench.flush();
     }
+    let lost = bench.log.stats().samples_dropped_not_durable / SAMPLES;
+    assert!(lost > 50);
+    bench.log.resume(0);
+    bench.flush();
     let all = follow(&bench, &mut reader, Position::default()).0;
-    assert_eq!(all, (0..10).chain(20..200).collect::<Vec<_>>());
-    assert_eq!(bench.log.stats().samples_dropped_not_durable, 10 * SAMPLES);
+    let kept = 25 + i64::try_from(lost).unwrap()..200;
+    assert_eq!(all, (0..25).chain(kept).collect::<Vec<_>>());
+}
+
+/// An endpoint that stands in the middle of what has to be written again goes on there, by the
+/// places it knows, whether it reads memory or disk.
+#[test]
+fn readers_and_cursors_follow_records_that_are_written_again() {
+    let world = World::new();
+    let mut bench = Bench::new(LogOptions::default());
+    for number in 0..20 {
+        bench.append(scrape(&world, number));
+        if number == 4 {
+            bench.flush();
+        }
+        if number == 11 {
+            // Written, and nobody knows what of it is on disk.
+            for write in bench.log.take_writes(0) {
+                let Write::Bytes {
+                    segment,
+                    offset,
+                    bytes,
+                } = write
+                else {
+                    continue;
+                };
+                let path = segment_path(segment);
+                bench
+                    .storage
+                    .write_at(&path, u64::from(offset), &bytes)
+                    .unwrap();
+                let end = Position {
+                    segment,
+                    offset: offset + bytes.len() as u32,
+                };
+                bench.log.written(end);
+            }
+            bench.log.write_failed(WriteFailure::Sync);
+        }
+    }
+    let mut stands = Vec::new();
+    let mut from = Position::default();
+    while let TailRead::Entry(entry) = bench.log.tail_after(from) {
+        from = entry.end;
+        stands.push(from);
+    }
+    let start = bench.log.begin();
+    for (number, at) in stands.iter().enumerate() {
+        let name = format!("{number:02}");
+        bench.log.cursors_mut().add(&name, start);
+        bench.log.cursors_mut().advance(&name, *at, *at);
+    }
+    bench.log.resume(0);
+    bench.append(scrape(&world, 20));
+    bench.flush();
+    let recovered = recover(&*bench.shared(), dir(), u64::MAX).unwrap();
+    let mut reader = LogReader::new(bench.shared(), dir().into());
+    let mut live = LogReader::new(bench.shared(), dir().into());
+    for (number, at) in stands.iter().enumerate() {
+        let rest: Vec<i64> = (number as i64 + 1..21).collect();
+        assert_eq!(follow(&bench, &mut live, *at).0, rest);
+        let mark = bench
+            .log
+            .cursors()
+            .get(&format!("{number:02}"))
+            .unwrap()
+            .low_water;
+        let read = read_from(&mut reader, &recovered.segments, mark);
+        let times: Vec<_> = read.iter().map(|e| e.scrape.timestamp_ms).collect();
+        assert_eq!(times, rest, "on disk from {mark:?}");
+    }
 }
 
 #[test]

@@ -3,5 +3,7 @@
 
 mod common;
 mod damage;
+mod import;
 mod live;
 mod roundtrip;
+mod tools;
