@@ -57,7 +57,7 @@ pub fn exchange_frames(data: &[u8]) {
         let plain = match Frame::read(piece) {
             Ok(mut frame) => {
                 assert_eq!(Frame::read(&frame.write()), Ok(frame.clone()));
-                if !matches!(frame.body, Body::Summary(_) | Body::Hello(_)) {
+                if !matches!(frame.body, Body::Compare(..) | Body::Hello(_)) {
                     (frame.asker, frame.answerer) = stream.numbers();
                     frame.answerer = frame.answerer.max(1);
                 }
@@ -71,8 +71,8 @@ pub fn exchange_frames(data: &[u8]) {
         if !matches!(taken.then, Then::Wait) {
             let purpose = match form % 4 {
                 0 => Purpose::Exchange,
-                1 => Purpose::Question(vec![form]),
-                _ => Purpose::Handover(vec![form]),
+                1 => Purpose::Question("peer".into(), vec![form]),
+                _ => Purpose::Handover("peer".into(), vec![form]),
             };
             stream = match form % 8 < 4 {
                 true => fuzzed.node.ask(purpose, fuzzed.now).0,
@@ -125,7 +125,7 @@ impl Fuzzed {
             is_active: true,
             weight: 1,
             jobs: [job].into(),
-            heavy: [].into(),
+            heavy: None,
         };
         let mut out = Outbox::default();
         node.wish(wish, now, &mut out);
@@ -147,6 +147,7 @@ impl Fuzzed {
             to: receiver("me", self.node.state().incarnation()),
             sent_ms: self.now.unix_ms,
             digest: 1,
+            followers: &[1],
             payload,
         };
         datagram.seal(&self.keys, &[2; 24]).unwrap_or_default()

@@ -12,6 +12,7 @@
 pub mod exchange;
 pub mod fuzz;
 pub mod key;
+pub mod limits;
 pub mod member;
 pub mod membership;
 pub mod name;
@@ -22,6 +23,7 @@ mod placement;
 pub mod ring;
 pub mod slot;
 pub mod state;
+pub mod store;
 pub mod timeline;
 pub mod view;
 

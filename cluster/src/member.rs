@@ -54,7 +54,7 @@ pub struct Stage {
     pub weight: u32,
     /// The jobs that it can scrape, sorted by job.
     pub jobs: Arc<[JobVersion]>,
-    /// Its targets that cost much, sorted by key.
+    /// Targets that cost much, and what else it says of loads, sorted.
     pub heavy: Arc<[HeavyTarget]>,
 }
 
@@ -65,6 +65,25 @@ pub struct Planned {
     pub stage: Stage,
     /// Whether all active members had said that they know it, in time.
     pub is_agreed: bool,
+    /// When it was proposed, by the clock of its node. Who hears of it by its own clock too late
+    /// does not say that it knows it.
+    pub proposed_ms: i64,
+}
+
+/// What of an entry decides who scrapes when.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Effect<'a> {
+    incarnation: u64,
+    zone: &'a str,
+    now: &'a Stage,
+    agreed: Option<&'a Stage>,
+}
+
+impl Effect<'_> {
+    /// Whether it says of any time that the node scrapes.
+    pub(crate) fn is_anything(&self) -> bool {
+        self.now.is_active || self.agreed.is_some_and(|stage| stage.is_active)
+    }
 }
 
 /// A job of a node's configuration.
@@ -89,33 +108,83 @@ impl JobId {
     }
 }
 
-/// A target that costs so much that it is placed by its cost.
+/// Which zone a node or a target is in.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct ZoneId(pub u64);
+
+impl ZoneId {
+    /// In none.
+    pub const NONE: Self = Self(0);
+
+    /// XXH3-64, seed 0, of the name; [`Self::NONE`] for an empty one.
+    pub fn new(name: &str) -> Self {
+        match name {
+            "" => Self::NONE,
+            name => Self(xxh3_64(name.as_bytes())),
+        }
+    }
+}
+
+/// A target that costs so much that it is placed by its cost; or what else a node says of loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HeavyTarget {
-    /// Its job.
-    pub job: JobId,
     /// Its key.
     pub key: u64,
+    /// Its job.
+    pub job: JobId,
+    /// Its zone.
+    pub zone: ZoneId,
     /// What it costs, in samples a second.
     pub samples_per_s: u32,
 }
 
 impl HeavyTarget {
-    /// In the place of a job: all targets of the node that it does not list, together. A node that
-    /// lists targets tells of the others, too: only then are they placed by what is left.
+    /// In the place of a job: all targets of the cluster in one zone that no node lists, together,
+    /// as the node estimates.
     pub const REST: JobId = JobId(0);
+    /// In the place of a job: how much the node takes at most.
+    pub const BUDGET: JobId = JobId(u64::MAX);
 
-    /// The node's other targets together.
-    pub fn rest(samples_per_s: u32) -> Self {
+    /// What the targets of a zone cost that no node of the cluster lists, together. Only when some
+    /// node tells this are they placed by cost, too.
+    pub fn rest(zone: ZoneId, samples_per_s: u32) -> Self {
         Self {
-            job: Self::REST,
             key: 0,
+            job: Self::REST,
+            zone,
             samples_per_s,
         }
+    }
+
+    /// How much the node takes at most: what no node has room for is scraped by none.
+    pub fn budget(samples_per_s: u32) -> Self {
+        Self {
+            key: 0,
+            job: Self::BUDGET,
+            zone: ZoneId::NONE,
+            samples_per_s,
+        }
+    }
+
+    /// Whether it is a target.
+    pub fn is_target(&self) -> bool {
+        self.job != Self::REST && self.job != Self::BUDGET
     }
 }
 
 impl Member {
+    pub(crate) fn effect(&self) -> Effect<'_> {
+        let agreed = self.next.as_ref().filter(|next| next.is_agreed);
+        Effect {
+            incarnation: self.incarnation,
+            zone: &self.zone,
+            now: &self.now,
+            agreed: agreed.map(|next| &next.stage),
+        }
+    }
+
     /// What holds at a slot time.
     pub fn stage_at(&self, slot_ms: i64) -> &Stage {
         match &self.next {

@@ -1,7 +1,7 @@
 //! Views, each from a slot time on -> from when to when a node owns a target.
 
 use crate::key::TargetKey;
-use crate::member::JobId;
+use crate::member::{JobId, ZoneId};
 use crate::view::{JobRing, View};
 use std::sync::Arc;
 
@@ -71,8 +71,8 @@ impl Timeline {
         self.views.get(after).map(|(from_ms, _)| *from_ms)
     }
 
-    /// The first window of a target, by the settings `config_hash` of its job, that this node owns
-    /// and that is not over at `now_ms`. `None`: as far as is known it owns none.
+    /// The first window of a target without a zone, by the settings `config_hash` of its job, that
+    /// this node owns and that is not over at `now_ms`. `None`: as far as is known it owns none.
     pub fn window(
         &self,
         job: JobId,
@@ -116,9 +116,9 @@ struct JobStep<'a> {
 
 impl JobStep<'_> {
     /// The index of who owns a target.
-    fn owner(&self, config_hash: u64, key: TargetKey) -> Option<u32> {
+    fn owner(&self, config_hash: u64, key: TargetKey, zone: ZoneId) -> Option<u32> {
         let ring = self.ring?;
-        let owner = ring.owner_index(key)?;
+        let owner = ring.owner_in(key, zone)?;
         // With other settings it is another target.
         let is_same = ring.config_hash == config_hash;
         (is_same || Some(owner) != self.me).then_some(owner)
@@ -130,12 +130,23 @@ impl JobStep<'_> {
 }
 
 impl JobTimeline<'_> {
-    /// As [`Timeline::window`]; allocates nothing.
+    /// As [`Timeline::window`], of a target without a zone; allocates nothing.
     pub fn window(&self, config_hash: u64, key: TargetKey, now_ms: i64) -> Option<Window> {
+        self.window_in(config_hash, key, ZoneId::NONE, now_ms)
+    }
+
+    /// The same, of a target in a zone.
+    pub fn window_in(
+        &self,
+        config_hash: u64,
+        key: TargetKey,
+        zone: ZoneId,
+        now_ms: i64,
+    ) -> Option<Window> {
         let mut window = None::<Window>;
         let mut before = None;
         for (index, step) in self.steps.iter().enumerate() {
-            let owner = step.owner(config_hash, key);
+            let owner = step.owner(config_hash, key, zone);
             let is_mine = owner.is_some() && owner == step.me;
             match (&mut window, is_mine) {
                 (None, true) => {

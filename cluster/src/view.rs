@@ -1,9 +1,9 @@
 //! The members that are active at one time -> who owns which target.
 
 use crate::key::TargetKey;
-use crate::member::{JobId, Stage};
-use crate::placement::{Costs, bucket_of};
-use crate::ring::Ring;
+use crate::member::{HeavyTarget, JobId, Stage, ZoneId};
+pub use crate::placement::ZoneFit;
+use crate::placement::{Costs, Group, NOBODY};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
@@ -35,33 +35,73 @@ pub struct JobRing {
     /// Members with other settings: they own nothing of the job.
     pub others: u32,
     group: Arc<Group>,
-    /// The targets that are placed by their cost, by key.
+    /// The targets that are placed by their cost, by key; `NOBODY`: no member has room for it.
     heavy: HashMap<u64, u32>,
 }
 
-/// The members that scrape the same jobs.
-#[derive(Debug)]
-struct Group {
-    ring: Ring,
-    /// By index in the ring: index in the view's members.
-    indexes: Vec<u32>,
-    /// By bucket; `None`: the ring tells, as nobody has told of costs.
-    buckets: Option<Vec<u32>>,
+/// Where a target is, and by what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Who scrapes it, as an index of [`View::members`].
+    pub owner: Option<u32>,
+    /// What decides it.
+    pub by: PlacedBy,
+    /// Whether it is where its zone is.
+    pub zone: ZoneFit,
+}
+
+/// What decides where a target is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlacedBy {
+    /// The ring alone: no node has told of costs.
+    Ring,
+    /// The ring, so that the members come to one level by what all targets cost.
+    Level,
+    /// What it costs itself.
+    Cost,
+    /// What it costs, or all do: it is more than the members may take.
+    Budget,
 }
 
 impl JobRing {
-    /// Who scrapes a target of the job, as an index of [`View::members`]. `None`: nobody who has
-    /// the job has a weight.
+    /// Who scrapes a target of the job that has no zone, as an index of [`View::members`].
+    /// `None`: nobody who has the job has a weight, or room for it.
     pub fn owner_index(&self, key: TargetKey) -> Option<u32> {
-        if let Some(owner) = self.heavy.get(&key.0) {
-            return Some(*owner);
-        }
-        let group = &*self.group;
-        if let Some(buckets) = &group.buckets {
-            return buckets.get(bucket_of(key)).copied();
-        }
-        let index = group.ring.owner_index(key)?;
-        Some(group.indexes[index as usize])
+        self.owner_in(key, ZoneId::NONE)
+    }
+
+    /// Who scrapes a target of the job, as an index of [`View::members`].
+    pub fn owner_in(&self, key: TargetKey, zone: ZoneId) -> Option<u32> {
+        let owner = match self.heavy.get(&key.0) {
+            Some(owner) => Some(*owner),
+            None => self.group.owner(key, zone),
+        };
+        owner.filter(|owner| *owner != NOBODY)
+    }
+
+    /// Where a target is, and why.
+    pub fn place(&self, key: TargetKey, zone: ZoneId) -> Place {
+        let owner = self.owner_in(key, zone);
+        let by = if owner.is_none() && self.is_refused(key, zone) {
+            PlacedBy::Budget
+        } else if self.is_heavy(key) {
+            PlacedBy::Cost
+        } else if self.group.is_level() {
+            PlacedBy::Level
+        } else {
+            PlacedBy::Ring
+        };
+        let zone = owner.map_or(ZoneFit::Any, |owner| self.group.zone_fit(owner, zone));
+        Place { owner, by, zone }
+    }
+
+    /// Whether no member that has the job has room for a target.
+    pub fn is_refused(&self, key: TargetKey, zone: ZoneId) -> bool {
+        let owner = match self.heavy.get(&key.0) {
+            Some(owner) => Some(*owner),
+            None => self.group.owner(key, zone),
+        };
+        owner == Some(NOBODY)
     }
 
     /// Whether a target is placed by its cost.
@@ -84,6 +124,12 @@ impl View {
         self.jobs.get_or_init(|| jobs_of(&self.members))
     }
 
+    /// Whether some member takes a certain amount at most.
+    pub fn has_budgets(&self) -> bool {
+        let mut heavy = self.members.iter().flat_map(|one| one.stage.heavy.iter());
+        heavy.any(|target| target.job == HeavyTarget::BUDGET)
+    }
+
     /// The active members, sorted by name.
     pub fn members(&self) -> &[Active] {
         &self.members
@@ -94,9 +140,14 @@ impl View {
         self.jobs().get(&job)
     }
 
-    /// Who scrapes a target. `None`: no active member has the job.
+    /// Who scrapes a target that has no zone. `None`: no active member has the job, or room.
     pub fn owner(&self, job: JobId, key: TargetKey) -> Option<&str> {
-        let index = self.jobs().get(&job)?.owner_index(key)?;
+        self.owner_in(job, key, ZoneId::NONE)
+    }
+
+    /// Who scrapes a target. `None`: no active member has the job, or room.
+    pub fn owner_in(&self, job: JobId, key: TargetKey, zone: ZoneId) -> Option<&str> {
+        let index = self.jobs().get(&job)?.owner_in(key, zone)?;
         Some(&self.members[index as usize].name)
     }
 
@@ -115,9 +166,12 @@ fn jobs_of(members: &[Active]) -> HashMap<JobId, JobRing> {
     for (index, member) in members.iter().enumerate() {
         for version in member.stage.jobs.iter() {
             let of_job = versions.entry(version.job).or_default();
-            let votes = of_job.entry(version.config_hash).or_default();
+            let votes = of_job.entry(version.config_hash).or_insert(Votes {
+                members: Vec::new(),
+                since_ms: version.since_ms,
+            });
             votes.members.push(index as u32);
-            votes.since_ms = votes.since_ms.max(version.since_ms);
+            votes.since_ms = votes.since_ms.min(version.since_ms);
         }
     }
     // Most jobs are scraped by all: they share one ring.
@@ -145,15 +199,11 @@ fn jobs_of(members: &[Active]) -> HashMap<JobId, JobRing> {
             .iter()
             .map(|(job, _, _, group)| (*job, *group))
             .collect();
-        let ring_of = |job| {
-            let group = &all_groups[*group_of.get(&job)?];
-            Some((&group.ring, &*group.indexes))
-        };
-        let (owners, loads) = costs.place(members, ring_of);
+        let group_of = |job| Some(&all_groups[*group_of.get(&job)?]);
+        let (owners, loads) = costs.place(members, group_of);
         heavy = owners;
         for group in &mut all_groups {
-            let buckets = costs.buckets(members, &loads, &group.ring, &group.indexes);
-            group.buckets = buckets;
+            costs.fill(group, &loads);
         }
     }
     let groups: Vec<Arc<Group>> = all_groups.into_iter().map(Arc::new).collect();
@@ -169,23 +219,9 @@ fn jobs_of(members: &[Active]) -> HashMap<JobId, JobRing> {
     agreed.into_iter().map(job_ring).collect()
 }
 
-impl Group {
-    fn new(members: &[Active], indexes: &[u32]) -> Self {
-        let weight = |index: &u32| members[*index as usize].stage.weight;
-        let name = |index: &u32| members[*index as usize].name.to_string();
-        // Names are sorted in a view as they are in a ring.
-        let with_weight = indexes.iter().copied().filter(|index| weight(index) > 0);
-        Self {
-            ring: Ring::new(indexes.iter().map(|index| (name(index), weight(index)))),
-            indexes: with_weight.collect(),
-            buckets: None,
-        }
-    }
-}
-
 /// Who has one version of a job.
-#[derive(Default)]
 struct Votes {
     members: Vec<u32>,
+    /// Since when the first of them has it.
     since_ms: i64,
 }

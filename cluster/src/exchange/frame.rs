@@ -2,35 +2,27 @@
 //!
 //! A frame is `[length 4, big-endian][sealed bytes]`.
 
+use crate::limits::{
+    CRASHES_MAX, FRAME_BYTES_MAX, HANDOVER_FRAME_BYTES_MAX, HEAVY_MAX, JOBS_MAX, MEMBERS_MAX,
+    NUMBER_MAX, TEXT_BYTES_MAX, WEIGHT_MAX,
+};
 use crate::member::{Founder, Member, Stage};
 use crate::name::{NAME_BYTES_MAX, is_name};
 use crate::packet::{Cause, OVERHEAD_BYTES};
-use crate::state::{Crash, Delta, Summary};
+use crate::state::{Cluster, Crash, Delta, Part, Sketch, Summary, Wants};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Bytes of the length in front of a frame.
 pub const LENGTH_BYTES: usize = 4;
-/// The first frame of a stream: whoever sends it may be anybody. Enough for the summary of some
-/// 10,000 members.
-pub const FIRST_FRAME_BYTES_MAX: usize = 1 << 20;
-/// Any other frame.
-pub const FRAME_BYTES_MAX: usize = 16 << 20;
-/// A frame that hands targets over.
-pub const HANDOVER_FRAME_BYTES_MAX: usize = 64 << 20;
 /// What a handover may carry.
 pub const HANDOVER_BYTES_MAX: usize = HANDOVER_FRAME_BYTES_MAX - OVERHEAD_BYTES - 64;
 /// What a question or an answer may carry.
 pub const ANSWER_BYTES_MAX: usize = FRAME_BYTES_MAX - OVERHEAD_BYTES - 64;
 
-/// The largest weight of a node: its tokens are a memory cost for all.
-pub const WEIGHT_MAX: u32 = 1_000;
-const MEMBERS_MAX: usize = 10_000;
-const JOBS_MAX: usize = 100_000;
-pub(super) const TEXT_BYTES_MAX: usize = 512;
-/// Times and counters from others stay far from where sums overflow.
-const NUMBER_MAX: u64 = 1 << 53;
+/// More than any node sends.
+const SKETCH_BYTES_MAX: usize = 4_096;
 
 /// What one side says, and within which conversation: a frame of another one says nothing here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,14 +38,14 @@ pub struct Frame {
 /// What is said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
-    /// 1: what I know.
-    Summary(Summary),
-    /// 2: what you lack, and what I know.
-    Answer(Delta, Summary),
-    /// 3: what you lack, and what I know now.
-    Counter(Delta, Summary),
-    /// 4: what I know now.
-    Done(Summary),
+    /// 1: who I am, and hashes of what I know.
+    Compare(Summary, Sketch),
+    /// 2: who I am, all if you know nothing, and what I have where we differ.
+    Answer(Summary, Delta, Part),
+    /// 3: what you lack, and what I want of what you have.
+    Counter(Summary, Delta, Wants),
+    /// 4: what you wanted.
+    Done(Summary, Delta),
     /// 1: I want to tell or ask something.
     Hello(Speaker),
     /// 2: go on.
@@ -101,10 +93,16 @@ impl Frame {
 
 fn body_is_sound(body: &Body) -> bool {
     match body {
-        Body::Summary(summary) | Body::Done(summary) => summary_is_sound(summary),
-        Body::Answer(delta, summary) | Body::Counter(delta, summary) => {
-            delta_is_sound(delta) && summary_is_sound(summary)
+        Body::Compare(summary, sketch) => {
+            summary_is_sound(summary) && sketch.0.len() <= SKETCH_BYTES_MAX
         }
+        Body::Answer(summary, delta, part) => {
+            summary_is_sound(summary) && delta_is_sound(delta) && part_is_sound(part)
+        }
+        Body::Counter(summary, delta, wants) => {
+            summary_is_sound(summary) && delta_is_sound(delta) && wants_is_sound(wants)
+        }
+        Body::Done(summary, delta) => summary_is_sound(summary) && delta_is_sound(delta),
         Body::Hello(speaker) | Body::Welcome(speaker) => {
             is_name(&speaker.name) && is_number(speaker.incarnation)
         }
@@ -118,21 +116,40 @@ fn summary_is_sound(summary: &Summary) -> bool {
     is_name(&summary.name)
         && is_number(summary.incarnation)
         && is_address(summary.gossip_address)
-        && summary.founder.is_none_or(founder_is_sound)
+        && summary.cluster.is_none_or(cluster_is_sound)
         && is_time(summary.unix_ms)
-        && summary.members.len() <= MEMBERS_MAX
-        && summary.members.is_sorted_by(|a, b| a.name < b.name)
-        && summary.members.iter().all(|known| {
-            is_name(&known.name) && is_number(known.incarnation) && is_number(known.version)
-        })
-        && summary.crashes.len() <= MEMBERS_MAX
-        && summary.crashes.is_sorted()
+        && summary
+            .has_of_you
+            .is_none_or(|(life, version)| is_number(life) && is_number(version))
+}
+
+fn part_is_sound(part: &Part) -> bool {
+    part.differs.len() <= SKETCH_BYTES_MAX
+        && part.members.len() <= MEMBERS_MAX
+        && part.members.is_sorted_by(|a, b| a.place < b.place)
+        && part
+            .members
+            .iter()
+            .all(|known| is_number(known.incarnation) && is_number(known.version))
+        && part.crashes.len() <= CRASHES_MAX
+        && part.crashes.is_sorted()
+}
+
+fn wants_is_sound(wants: &Wants) -> bool {
+    wants.members.len() <= MEMBERS_MAX
+        && wants.members.is_sorted()
+        && wants.crashes.len() <= CRASHES_MAX
+        && wants.crashes.is_sorted()
+}
+
+fn cluster_is_sound(cluster: Cluster) -> bool {
+    founder_is_sound(cluster.founder) && cluster.size_class < u8::BITS as u8 * 4
 }
 
 fn delta_is_sound(delta: &Delta) -> bool {
-    delta.founder.is_none_or(founder_is_sound)
+    delta.cluster.is_none_or(cluster_is_sound)
         && delta.members.len() <= MEMBERS_MAX
-        && delta.crashes.len() <= MEMBERS_MAX
+        && delta.crashes.len() <= CRASHES_MAX
         && delta.members.iter().all(|member| member_is_sound(member))
         && delta.crashes.iter().all(|crash| crash_is_sound(crash))
 }
@@ -150,7 +167,7 @@ fn member_is_sound(member: &Member) -> bool {
         && member
             .next
             .as_ref()
-            .is_none_or(|next| stage_is_sound(&next.stage))
+            .is_none_or(|next| stage_is_sound(&next.stage) && is_time(next.proposed_ms))
 }
 
 fn stage_is_sound(stage: &Stage) -> bool {
@@ -159,7 +176,7 @@ fn stage_is_sound(stage: &Stage) -> bool {
         && stage.jobs.len() <= JOBS_MAX
         && stage.jobs.is_sorted_by(|a, b| a.job < b.job)
         && stage.jobs.iter().all(|version| is_time(version.since_ms))
-        && stage.heavy.len() <= JOBS_MAX
+        && stage.heavy.len() <= HEAVY_MAX
         && stage.heavy.is_sorted_by(|a, b| a.key <= b.key)
 }
 

@@ -3,8 +3,8 @@
 //! Each stream has four frames. Two nodes make their tables equal:
 //!
 //! ```text
-//! asker     Summary ->          <- Answer(what you lack, summary)      answerer
-//!           Counter(what you lack, summary) ->           <- Done(summary)
+//! asker     Compare(hashes) ->             <- Answer(what I have where we differ)   answerer
+//!           Counter(what you lack, what I want) ->    <- Done(what you wanted)
 //! ```
 //!
 //! or one tells or asks the other something:
@@ -20,9 +20,10 @@
 
 mod frame;
 
-pub use frame::{
-    ANSWER_BYTES_MAX, Body, FIRST_FRAME_BYTES_MAX, FRAME_BYTES_MAX, Frame, HANDOVER_BYTES_MAX,
-    HANDOVER_FRAME_BYTES_MAX, LENGTH_BYTES, Speaker, WEIGHT_MAX,
+pub use frame::{ANSWER_BYTES_MAX, Body, Frame, HANDOVER_BYTES_MAX, LENGTH_BYTES, Speaker};
+
+use crate::limits::{
+    FIRST_FRAME_BYTES_MAX, FRAME_BYTES_MAX, HANDOVER_FRAME_BYTES_MAX, TEXT_BYTES_MAX,
 };
 
 use crate::member::Member;
@@ -30,7 +31,6 @@ use crate::now::Now;
 use crate::packet::{Cause, Keys, Kind, Nonce, open, read_refusal, refusal, seal};
 use crate::state::{Delta, State, Summary};
 use core::net::SocketAddr;
-use frame::TEXT_BYTES_MAX;
 use std::sync::Arc;
 
 /// One side of one stream.
@@ -49,10 +49,10 @@ pub struct Stream {
 pub enum Purpose {
     /// Make the tables equal.
     Exchange,
-    /// Hand targets over.
-    Handover(Vec<u8>),
-    /// Ask something.
-    Question(Vec<u8>),
+    /// Hand targets over to the node of this name.
+    Handover(Arc<str>, Vec<u8>),
+    /// Ask the node of this name something.
+    Question(Arc<str>, Vec<u8>),
 }
 
 /// What this side waits for.
@@ -66,8 +66,8 @@ enum Step {
     Counter,
     /// Asker: the last summary.
     Done,
-    /// Asker: leave to say what it wants.
-    Welcome(Body),
+    /// Asker: leave to say what it wants, from the node of this name.
+    Welcome(Arc<str>, Box<Body>),
     /// Answerer: what the asker wants.
     Matter(Speaker),
     /// Answerer: what its own program says to it.
@@ -127,6 +127,9 @@ pub enum Failure {
     /// The other side cannot do what it was asked for.
     #[error("refused: {0}")]
     Refused(String),
+    /// Another node is there than the one that was meant.
+    #[error("the node {0} is at that address")]
+    Another(Arc<str>),
     /// The other side is this node itself.
     #[error("the address is this node's own")]
     Own,
@@ -155,6 +158,8 @@ pub(crate) struct Conversation<'a> {
     pub(crate) heard: Option<Peer>,
     /// Members that came with this step.
     pub(crate) members: Vec<Peer>,
+    /// Whether this step told one side anything.
+    pub(crate) is_news: bool,
 }
 
 impl Stream {
@@ -195,9 +200,16 @@ impl Conversation<'_> {
         stream.asker = self.random;
         let hello = || Body::Hello(self.me());
         let (step, body) = match purpose {
-            Purpose::Exchange => (Step::Answer, Body::Summary(self.state.summary(self.now))),
-            Purpose::Handover(bytes) => (Step::Welcome(Body::Handover(bytes)), hello()),
-            Purpose::Question(bytes) => (Step::Welcome(Body::Question(bytes)), hello()),
+            Purpose::Exchange => {
+                let summary = self.state.summary(None, self.now);
+                (Step::Answer, Body::Compare(summary, self.state.sketch()))
+            }
+            Purpose::Handover(to, bytes) => {
+                (Step::Welcome(to, Box::new(Body::Handover(bytes))), hello())
+            }
+            Purpose::Question(to, bytes) => {
+                (Step::Welcome(to, Box::new(Body::Question(bytes))), hello())
+            }
         };
         stream.step = step;
         let frame = self.frame(&mut stream, body);
@@ -223,7 +235,7 @@ impl Conversation<'_> {
         if is_first && frame.answerer == 0 && frame.asker != 0 {
             stream.asker = frame.asker;
             stream.answerer = self.random;
-        } else if matches!(stream.step, Step::Answer | Step::Welcome(_)) && frame.answerer != 0 {
+        } else if matches!(stream.step, Step::Answer | Step::Welcome(..)) && frame.answerer != 0 {
             stream.answerer = frame.answerer;
         }
         if stream.asker == 0 || frame.asker != stream.asker {
@@ -238,37 +250,47 @@ impl Conversation<'_> {
     fn take_body(&mut self, stream: &mut Stream, body: Body) -> Taken {
         let step = core::mem::replace(&mut stream.step, Step::Over);
         match (step, body) {
-            (Step::First, Body::Summary(theirs)) => {
-                let delta = self.state.delta_for(&theirs);
-                let answer = Body::Answer(delta, self.state.summary(self.now));
-                self.send(stream, answer, Step::Counter)
+            (Step::First, Body::Compare(theirs, sketch)) => {
+                let (delta, part) = self.state.answer(&theirs, &sketch);
+                self.is_news |= !delta.is_nothing();
+                let own = self.state.summary(Some(&theirs.name), self.now);
+                self.send(stream, Body::Answer(own, delta, part), Step::Counter)
             }
-            (Step::Answer, Body::Answer(delta, theirs)) => {
+            (Step::Answer, Body::Answer(theirs, delta, part)) => {
                 if self.is_own(&theirs.name, theirs.incarnation) {
                     return failed(stream, None, Failure::Own);
                 }
                 let round_trip_ms = self.now.monotonic_ms.saturating_sub(stream.sent_ms);
                 self.merge(delta);
                 self.heard(&theirs, round_trip_ms);
-                let delta = self.state.delta_for(&theirs);
-                let counter = Body::Counter(delta, self.state.summary(self.now));
-                self.send(stream, counter, Step::Done)
+                let (delta, wants) = self.state.counter(&theirs, &part);
+                if wants.is_nothing() {
+                    self.state.answered(round_trip_ms, self.now);
+                }
+                self.is_news |= !delta.is_nothing();
+                let own = self.state.summary(Some(&theirs.name), self.now);
+                self.send(stream, Body::Counter(own, delta, wants), Step::Done)
             }
-            (Step::Counter, Body::Counter(delta, theirs)) => {
+            (Step::Counter, Body::Counter(theirs, delta, wants)) => {
                 if self.is_own(&theirs.name, theirs.incarnation) {
                     return failed(stream, None, Failure::Own);
                 }
                 let round_trip_ms = self.now.monotonic_ms.saturating_sub(stream.sent_ms);
                 self.merge(delta);
                 self.heard(&theirs, round_trip_ms);
-                let done = Body::Done(self.state.summary(self.now));
-                let send = Some(self.frame(stream, done));
+                self.state.answered(round_trip_ms, self.now);
+                let delta = self.state.requested(&theirs, &wants);
+                self.is_news |= !delta.is_nothing();
+                let own = self.state.summary(Some(&theirs.name), self.now);
+                let send = Some(self.frame(stream, Body::Done(own, delta)));
                 let then = Then::Over(None);
                 Taken { send, then }
             }
-            (Step::Done, Body::Done(theirs)) => {
+            (Step::Done, Body::Done(theirs, delta)) => {
                 let round_trip_ms = self.now.monotonic_ms.saturating_sub(stream.sent_ms);
+                self.merge(delta);
                 self.heard(&theirs, round_trip_ms);
+                self.state.answered(round_trip_ms, self.now);
                 then(Then::Over(None))
             }
             (Step::First, Body::Hello(speaker)) => {
@@ -279,9 +301,12 @@ impl Conversation<'_> {
                 // The name is believed when the asker has repeated our number.
                 self.send(stream, welcome, Step::Matter(speaker))
             }
-            (Step::Welcome(matter), Body::Welcome(speaker)) => {
+            (Step::Welcome(to, matter), Body::Welcome(speaker)) => {
                 self.contact(&speaker);
-                self.send(stream, matter, Step::Reply)
+                if to != speaker.name {
+                    return failed(stream, None, Failure::Another(speaker.name));
+                }
+                self.send(stream, *matter, Step::Reply)
             }
             (Step::Matter(speaker), Body::Handover(bytes)) => {
                 self.contact(&speaker);
@@ -338,6 +363,7 @@ impl Conversation<'_> {
             incarnation: member.incarnation,
             gossip_address: Some(member.gossip_address),
         };
+        self.is_news |= !delta.is_nothing();
         self.members.extend(delta.members.iter().map(peer));
         self.state.merge(delta, self.now);
     }

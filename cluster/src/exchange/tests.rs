@@ -1,11 +1,11 @@
 //! Streams between two nodes, honest and not.
 
 use super::*;
-use crate::member::{Founder, HeavyTarget, JobId, JobVersion, Planned, Stage};
+use crate::member::{Founder, HeavyTarget, JobId, JobVersion, Planned, Stage, ZoneId};
 use crate::membership::Detection;
 use crate::node::{Node, Outbox, Settings};
 use crate::packet::Key;
-use crate::state::{Crash, Known, Own, Side};
+use crate::state::{Cluster, Crash, Known, Own, Part, Side};
 use proptest::prelude::*;
 
 const NOW: Now = Now {
@@ -37,6 +37,14 @@ fn node_with(name: &str, cluster: &str, keys: &[Key]) -> Node {
 
 fn node(name: &str) -> Node {
     node_with(name, "test", &[[1; 32]])
+}
+
+fn handover(bytes: &[u8]) -> Purpose {
+    Purpose::Handover("b".into(), bytes.to_vec())
+}
+
+fn question(to: &str, bytes: &[u8]) -> Purpose {
+    Purpose::Question(to.into(), bytes.to_vec())
 }
 
 /// The frames of a stream, first to last, and what both sides make of it.
@@ -91,16 +99,29 @@ fn four_frames_each() {
     );
 
     let bytes = vec![7; 1_000_000];
-    let (frames, asker, answerer) = talk(&mut a, &mut b, Purpose::Handover(bytes.clone()));
+    let (frames, asker, answerer) = talk(&mut a, &mut b, handover(&bytes));
     assert_eq!((frames.len(), asker), (4, Then::Over(None)));
     let from = Arc::from("a");
     assert_eq!(answerer, Then::Handover { from, bytes });
 
-    let (_, asker, _) = talk(&mut a, &mut b, Purpose::Handover(b"no".to_vec()));
+    let (_, asker, _) = talk(&mut a, &mut b, handover(b"no"));
     assert_eq!(asker, Then::Failed(Failure::Refused("busy".to_owned())));
 
-    let (_, asker, _) = talk(&mut a, &mut b, Purpose::Question(b"who".to_vec()));
+    let (_, asker, _) = talk(&mut a, &mut b, question("b", b"who"));
     assert_eq!(asker, Then::Over(Some(b"who!".to_vec())));
+}
+
+/// A name's address may be another node's by now: what is meant for one does not reach the other.
+#[test]
+fn what_is_meant_for_another_node_is_not_said() {
+    for purpose in [
+        Purpose::Handover("c".into(), b"targets".to_vec()),
+        question("c", b"who"),
+    ] {
+        let (frames, asker, answerer) = talk(&mut node("a"), &mut node("b"), purpose);
+        assert_eq!(asker, Then::Failed(Failure::Another("b".into())));
+        assert_eq!((frames.len(), answerer), (2, Then::Wait));
+    }
 }
 
 #[test]
@@ -143,13 +164,13 @@ fn strangers_are_told_why() {
 fn a_node_does_not_talk_to_itself() {
     let (_, asker, _) = talk(&mut node("a"), &mut node("a"), Purpose::Exchange);
     assert_eq!(asker, Then::Failed(Failure::Own));
-    let (_, _, answerer) = talk(&mut node("a"), &mut node("a"), Purpose::Question(vec![1]));
+    let (_, _, answerer) = talk(&mut node("a"), &mut node("a"), question("a", &[1]));
     assert_eq!(answerer, Then::Failed(Failure::Own));
 }
 
 #[test]
 fn a_recorded_conversation_is_worth_nothing() {
-    for purpose in [Purpose::Exchange, Purpose::Handover(b"targets".to_vec())] {
+    for purpose in [Purpose::Exchange, handover(b"targets")] {
         let (mut a, mut b) = (node("a"), node("b"));
         let (frames, ..) = talk(&mut a, &mut b, purpose.clone());
         let mut out = Outbox::default();
@@ -197,8 +218,9 @@ fn stage() -> Stage {
         since_ms: 6,
     };
     let heavy = |key| HeavyTarget {
-        job: JobId(1),
         key,
+        job: JobId(1),
+        zone: ZoneId(7),
         samples_per_s: 3,
     };
     Stage {
@@ -228,6 +250,7 @@ fn member() -> Member {
         next: Some(Planned {
             stage: stage(),
             is_agreed: true,
+            proposed_ms: 1,
         }),
     }
 }
@@ -248,33 +271,46 @@ fn crash() -> Crash {
 }
 
 fn summary() -> Summary {
-    let known = |name: &str| Known {
-        name: name.into(),
-        incarnation: 4,
-        version: 3,
-        hash: u64::MAX,
+    let cluster = Cluster {
+        founder: member().founder,
+        size_class: 3,
     };
     Summary {
         name: "m".into(),
         incarnation: 4,
         gossip_address: SocketAddr::from(([10, 0, 0, 1], 7_946)),
-        founder: Some(member().founder),
+        cluster: Some(cluster),
         unix_ms: NOW.unix_ms,
-        members: vec![known("a"), known("m")],
+        is_published: true,
+        digest: u64::MAX,
+        has_of_you: Some((4, 3)),
+    }
+}
+
+fn part() -> Part {
+    let known = |place| Known {
+        place,
+        incarnation: 4,
+        version: 3,
+        hash: u64::MAX,
+    };
+    Part {
+        differs: vec![1, 2],
+        members: vec![known(1), known(2)],
         crashes: vec![3, 4],
     }
 }
 
-fn counter(members: Vec<Member>, crashes: Vec<Crash>, summary: Summary) -> Vec<u8> {
+fn answer(members: Vec<Member>, crashes: Vec<Crash>, summary: Summary, part: Part) -> Vec<u8> {
     let delta = Delta {
-        founder: summary.founder,
+        cluster: summary.cluster,
         members: members.into_iter().map(Arc::new).collect(),
         crashes: crashes.into_iter().map(Arc::new).collect(),
     };
     let frame = Frame {
         asker: 1,
         answerer: 2,
-        body: Body::Counter(delta, summary),
+        body: Body::Answer(summary, delta, part),
     };
     frame.write()
 }
@@ -282,7 +318,7 @@ fn counter(members: Vec<Member>, crashes: Vec<Crash>, summary: Summary) -> Vec<u
 /// Each changes one value to one that nobody sends.
 #[test]
 fn what_is_out_of_bounds_is_refused() {
-    let plain = counter(vec![member()], vec![crash()], summary());
+    let plain = answer(vec![member()], vec![crash()], summary(), part());
     assert!(Frame::read(&plain).is_ok());
 
     let members: [fn(&mut Member); 13] = [
@@ -298,12 +334,12 @@ fn what_is_out_of_bounds_is_refused() {
         |m| m.now.weight = u32::MAX,
         |m| m.now.jobs = m.now.jobs.iter().rev().copied().collect(),
         |m| m.now.heavy = m.now.heavy.iter().rev().copied().collect(),
-        |m| m.next.as_mut().unwrap().stage.weight = WEIGHT_MAX + 1,
+        |m| m.next.as_mut().unwrap().stage.weight = crate::limits::WEIGHT_MAX + 1,
     ];
     for (index, change) in members.into_iter().enumerate() {
         let mut member = member();
         change(&mut member);
-        let read = Frame::read(&counter(vec![member], vec![crash()], summary()));
+        let read = Frame::read(&answer(vec![member], vec![crash()], summary(), part()));
         assert_eq!(read, Err(Cause::Malformed), "member {index}");
     }
     let crashes: [fn(&mut Crash); 5] = [
@@ -316,22 +352,33 @@ fn what_is_out_of_bounds_is_refused() {
     for (index, change) in crashes.into_iter().enumerate() {
         let mut crash = crash();
         change(&mut crash);
-        let read = Frame::read(&counter(vec![member()], vec![crash], summary()));
+        let read = Frame::read(&answer(vec![member()], vec![crash], summary(), part()));
         assert_eq!(read, Err(Cause::Malformed), "crash {index}");
     }
-    let summaries: [fn(&mut Summary); 6] = [
+    let summaries: [fn(&mut Summary); 4] = [
         |s| s.name = "".into(),
         |s| s.unix_ms = i64::MIN,
-        |s| s.members.reverse(),
-        |s| s.members.push(s.members[1].clone()),
-        |s| s.members[0].version = u64::MAX,
-        |s| s.crashes.reverse(),
+        |s| s.incarnation = u64::MAX,
+        |s| s.has_of_you = Some((1, u64::MAX)),
     ];
     for (index, change) in summaries.into_iter().enumerate() {
         let mut summary = summary();
         change(&mut summary);
-        let read = Frame::read(&counter(vec![member()], vec![crash()], summary));
+        let read = Frame::read(&answer(vec![member()], vec![crash()], summary, part()));
         assert_eq!(read, Err(Cause::Malformed), "summary {index}");
+    }
+    let parts: [fn(&mut Part); 5] = [
+        |p| p.members.reverse(),
+        |p| p.members.push(p.members[1]),
+        |p| p.members[0].version = u64::MAX,
+        |p| p.crashes.reverse(),
+        |p| p.differs = vec![0; 10_000],
+    ];
+    for (index, change) in parts.into_iter().enumerate() {
+        let mut part = part();
+        change(&mut part);
+        let read = Frame::read(&answer(vec![member()], vec![crash()], summary(), part));
+        assert_eq!(read, Err(Cause::Malformed), "part {index}");
     }
     let longer = [&plain[..], &[0]].concat();
     assert_eq!(Frame::read(&longer), Err(Cause::Malformed));
@@ -345,7 +392,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         random in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        let mut plain = counter(vec![member()], vec![crash()], summary());
+        let mut plain = answer(vec![member()], vec![crash()], summary(), part());
         let at = at.index(plain.len());
         plain[at] = byte;
         let cut = cut.index(plain.len());

@@ -105,6 +105,11 @@ impl Membership {
         self.foca.iter_members().map(foca::Member::id)
     }
 
+    /// How many those are.
+    pub fn alive_count(&self) -> usize {
+        self.foca.num_members()
+    }
+
     /// Messages that the protocol could not use; none of them did harm.
     pub fn errors(&self) -> u64 {
         self.errors

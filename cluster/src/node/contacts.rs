@@ -2,6 +2,7 @@
 //! greet, and whose death to believe.
 
 use crate::exchange::Peer;
+use crate::limits::MEMBERS_MAX;
 use crate::membership::{Detection, Identity};
 use core::net::SocketAddr;
 use rand::RngExt;
@@ -9,19 +10,27 @@ use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Nodes that are remembered at most.
-const PEERS_MAX: usize = 10_000;
 /// A node that nothing was heard of for so long is forgotten.
 const FORGET_AFTER_MS: u64 = 3_600_000;
 /// Tables are compared with one node at most this often.
 const COMPARE_EVERY_MS: u64 = 200;
 /// Both sides find the difference at about the same time: one of them is to begin.
 const COMPARE_JITTER_MS: u64 = 100;
-/// Comparisons that are begun in one go.
+/// Comparisons that are begun in one go,
 const COMPARISONS_MAX: usize = 8;
-/// How often nodes are greeted that the membership protocol does not know, and how many at a time.
+/// and the time between two of them beyond that, for each member: news reach all in a few rounds
+/// whoever is asked, so what it costs must not grow with how many tell of them.
+const COMPARISON_US_PER_MEMBER: u64 = 200;
+/// Differences that wait to be compared: with as many more there is no lack of news.
+const DIFFERENCES_MAX: usize = 32;
+/// After as many comparisons with a node that brought nothing it is not asked more seldom.
+const FRUITLESS_MAX: u32 = 5;
+/// How often nodes are greeted that the membership protocol does not know,
 const GREET_EVERY_MS: u64 = 1_000;
+/// how many at a time at least,
 const GREETINGS: usize = 3;
+/// and which part of them: each that answers tells of some 20 others.
+const GREETED_PART: usize = 20;
 
 /// The nodes that were heard of.
 #[derive(Debug)]
@@ -31,6 +40,8 @@ pub(super) struct Contacts {
     differs: BTreeMap<Arc<str>, Difference>,
     /// Nodes that the membership protocol has found dead, and that were not found dead by us.
     doubted: BTreeMap<Arc<str>, Doubt>,
+    /// When all comparisons that were begun will have had their time, in monotonic us.
+    compared_until_us: u64,
     /// When to greet next; `None`: there is nobody to greet.
     greet_ms: Option<u64>,
     /// Silence that goes with being dead.
@@ -58,6 +69,9 @@ struct Known {
     is_alive: bool,
     /// When tables were last compared.
     compared_ms: Option<u64>,
+    /// Comparisons in a row that told neither side anything: the tables differ for a reason that
+    /// lies elsewhere, or only for a moment.
+    fruitless: u32,
 }
 
 #[derive(Debug)]
@@ -72,6 +86,7 @@ impl Contacts {
             peers: BTreeMap::new(),
             differs: BTreeMap::new(),
             doubted: BTreeMap::new(),
+            compared_until_us: 0,
             greet_ms: None,
             silence_ms: detection.suspicion_ms,
             answer_ms: detection.probe_rtt_ms,
@@ -80,6 +95,12 @@ impl Contacts {
 
     pub(super) fn address_of(&self, name: &str) -> Option<SocketAddr> {
         self.peers.get(name)?.address
+    }
+
+    /// Whether the membership protocol has found this life of a node alive.
+    pub(super) fn is_alive(&self, name: &str, incarnation: u64) -> bool {
+        let known = self.peers.get(name);
+        known.is_some_and(|known| known.is_alive && known.incarnation == incarnation)
     }
 
     /// A genuine message came from a node itself.
@@ -110,35 +131,61 @@ impl Contacts {
     ) {
         if is_equal {
             self.differs.remove(name);
+            if let Some(known) = self.peers.get_mut(name) {
+                known.fruitless = 0;
+            }
             return;
         }
         let known = self.peers.get(name);
         let last_ms = known.and_then(|known| known.compared_ms);
         let address = known.and_then(|known| known.address).unwrap_or(from);
-        let soonest_ms = last_ms.map_or(0, |last_ms| last_ms + COMPARE_EVERY_MS);
+        let fruitless = known.map_or(0, |known| known.fruitless.min(FRUITLESS_MAX));
+        let pause_ms = COMPARE_EVERY_MS << fruitless;
+        let soonest_ms = last_ms.map_or(0, |last_ms| last_ms + pause_ms);
         let due_ms = soonest_ms.max(now_ms) + jitter % COMPARE_JITTER_MS;
-        if self.differs.len() < PEERS_MAX {
+        if self.differs.len() < DIFFERENCES_MAX {
             let difference = Difference { address, due_ms };
             self.differs.entry(name.clone()).or_insert(difference);
         }
     }
 
-    /// Tables were compared, whoever began.
-    pub(super) fn exchanged(&mut self, name: &Arc<str>, now_ms: u64) {
+    /// Tables were compared, whoever began. `is_news`: one of the two was told something.
+    pub(super) fn exchanged(&mut self, name: &Arc<str>, is_news: bool, now_ms: u64) {
         self.differs.remove(name);
         if let Some(known) = self.peers.get_mut(name) {
             known.compared_ms = Some(now_ms);
+            known.fruitless = if is_news { 0 } else { known.fruitless + 1 };
         }
     }
 
-    /// With whom to compare tables now.
-    pub(super) fn take_comparisons(&mut self, now_ms: u64) -> Vec<(Arc<str>, SocketAddr)> {
+    /// With whom to compare tables now, in a cluster of so many.
+    pub(super) fn take_comparisons(
+        &mut self,
+        members: usize,
+        now_ms: u64,
+    ) -> Vec<(Arc<str>, SocketAddr)> {
+        let each_us = members as u64 * COMPARISON_US_PER_MEMBER;
+        let now_us = now_ms.saturating_mul(1_000);
+        let until_us = self.compared_until_us.max(now_us);
+        let ahead = (until_us - now_us).checked_div(each_us).unwrap_or(0) as usize;
         let is_due = |(_, difference): &(&Arc<str>, &Difference)| difference.due_ms <= now_ms;
         let due = self.differs.iter().filter(is_due);
         let due = due.map(|(name, difference)| (name.clone(), difference.address));
-        let due: Vec<_> = due.take(COMPARISONS_MAX).collect();
+        let due: Vec<_> = due.take(COMPARISONS_MAX.saturating_sub(ahead)).collect();
+        self.compared_until_us = until_us + due.len() as u64 * each_us;
         for (name, _) in &due {
-            self.exchanged(name, now_ms);
+            self.differs.remove(name);
+            if let Some(known) = self.peers.get_mut(name) {
+                known.compared_ms = Some(now_ms);
+            }
+        }
+        // Who has to wait is looked at again when there is room.
+        let room_ms = (self.compared_until_us / 1_000)
+            .saturating_sub((COMPARISONS_MAX as u64 - 1) * each_us / 1_000);
+        if due.is_empty() || ahead + due.len() >= COMPARISONS_MAX {
+            for difference in self.differs.values_mut() {
+                difference.due_ms = difference.due_ms.max(room_ms);
+            }
         }
         due
     }
@@ -211,8 +258,9 @@ impl Contacts {
             })
             .collect();
         self.greet_ms = (!strangers.is_empty()).then_some(now_ms + GREET_EVERY_MS);
+        let most = GREETINGS.max(strangers.len() / GREETED_PART);
         let mut chosen = Vec::new();
-        while chosen.len() < GREETINGS && !strangers.is_empty() {
+        while chosen.len() < most && !strangers.is_empty() {
             chosen.push(strangers.swap_remove(rng.random_range(..strangers.len())));
         }
         chosen
@@ -236,7 +284,7 @@ impl Contacts {
 
     /// The node, unless this is about a former life of it, or there are too many.
     fn known(&mut self, name: &Arc<str>, incarnation: u64, now_ms: u64) -> Option<&mut Known> {
-        if self.peers.len() >= PEERS_MAX && !self.peers.contains_key(name) {
+        if self.peers.len() >= MEMBERS_MAX && !self.peers.contains_key(name) {
             return None;
         }
         let new = || Known {
@@ -246,6 +294,7 @@ impl Contacts {
             mentioned_ms: now_ms,
             is_alive: false,
             compared_ms: None,
+            fruitless: 0,
         };
         let known = self.peers.entry(name.clone()).or_insert_with(new);
         if known.incarnation < incarnation {

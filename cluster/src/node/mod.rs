@@ -11,15 +11,17 @@ mod counters;
 pub use counters::Counters;
 
 use crate::exchange::{Conversation, Failure, Peer, Purpose, Stream, Taken, Then};
+use crate::limits::is_incarnation;
 use crate::membership::{Detection, Finding, Identity, Membership};
 use crate::name::is_name;
 use crate::now::Now;
-use crate::packet::{Cause, Datagram, Keys, Nonce, Replays, receiver};
+use crate::packet::{Cause, Datagram, Keys, Nonce, PAYLOAD_BYTES_MAX, Replays, receiver};
 use crate::state::{Event, Own, Snapshot, State, Wish};
 use crate::timeline::Timeline;
 use contacts::Contacts;
 use core::net::SocketAddr;
 use rand::rngs::StdRng;
+use rand::seq::IteratorRandom as _;
 use rand::{RngExt, SeedableRng};
 use std::sync::Arc;
 
@@ -71,7 +73,16 @@ pub struct Node {
     rng: StdRng,
     /// Datagrams and frames sent.
     sequence: u64,
+    /// Not before this time members are told again of what is new; monotonic.
+    spread_ms: u64,
+    /// When that is due.
+    spread_due_ms: u64,
 }
+
+/// As long as something is new in a large cluster, so many members are told of it,
+const SPREAD_TO: usize = 3;
+/// so often.
+const SPREAD_EVERY_MS: u64 = 200;
 
 impl Node {
     /// A node that knows nobody.
@@ -108,6 +119,8 @@ impl Node {
             counters: Counters::default(),
             rng,
             sequence: 0,
+            spread_ms: 0,
+            spread_due_ms: u64::MAX,
         })
     }
 
@@ -162,6 +175,10 @@ impl Node {
         if *datagram.name == *self.state.own().name {
             return Err(Cause::Own);
         }
+        // It would shut out all later lives of its sender.
+        if !is_incarnation(datagram.incarnation, now.unix_ms) {
+            return Err(Cause::Malformed);
+        }
         let sender = self
             .replays
             .take(datagram.name, datagram.incarnation, datagram.sequence)?
@@ -178,13 +195,17 @@ impl Node {
         if is_to_me {
             self.contacts
                 .heard(&sender, datagram.incarnation, now.monotonic_ms);
-            self.state.contact(&sender, datagram.incarnation, now);
+            let (digest, followers) = (datagram.digest, datagram.followers);
+            self.state
+                .contact(&sender, datagram.incarnation, digest, followers, now);
         }
         let is_equal = datagram.digest == self.state.digest();
         let jitter = self.rng.random();
         self.contacts
             .compared(&sender, from, is_equal, jitter, now.monotonic_ms);
-        self.membership.receive(datagram.payload, now.monotonic_ms);
+        if !datagram.payload.is_empty() {
+            self.membership.receive(datagram.payload, now.monotonic_ms);
+        }
         Ok(())
     }
 
@@ -196,6 +217,7 @@ impl Node {
         if self.state.may_gossip() {
             self.membership.tick(now.monotonic_ms);
         }
+        self.spread(now, out);
         self.settle(now, out);
     }
 
@@ -206,7 +228,8 @@ impl Node {
             return state;
         }
         let membership = self.membership.next_due_ms().unwrap_or(u64::MAX);
-        state.min(membership).min(self.contacts.next_due_ms())
+        let contacts = self.contacts.next_due_ms();
+        state.min(membership).min(contacts).min(self.spread_due_ms)
     }
 
     /// These are addresses of other nodes, perhaps; to be told each time they were looked up. When
@@ -252,12 +275,17 @@ impl Node {
     pub fn take(&mut self, stream: &mut Stream, frame: &[u8], now: Now, out: &mut Outbox) -> Taken {
         let mut conversation = self.conversation(now);
         let taken = conversation.take(stream, frame);
-        let Conversation { heard, members, .. } = conversation;
+        let Conversation {
+            heard,
+            members,
+            is_news,
+            ..
+        } = conversation;
         for member in members {
             self.contacts.learnt(&member, now.monotonic_ms);
         }
         if let Some(peer) = heard {
-            self.heard(&peer, now);
+            self.heard(&peer, is_news, now);
         }
         match &taken.then {
             Then::Over(None) => self.counters.exchanges_done += 1,
@@ -280,11 +308,12 @@ impl Node {
     }
 
     /// A peer answered on a stream.
-    fn heard(&mut self, peer: &Peer, now: Now) {
+    fn heard(&mut self, peer: &Peer, is_news: bool, now: Now) {
         self.contacts.learnt(peer, now.monotonic_ms);
         self.contacts
             .heard(&peer.name, peer.incarnation, now.monotonic_ms);
-        self.contacts.exchanged(&peer.name, now.monotonic_ms);
+        self.contacts
+            .exchanged(&peer.name, is_news, now.monotonic_ms);
         if let Some(address) = peer.gossip_address {
             self.greet(&peer.name, peer.incarnation, address, now);
         }
@@ -295,8 +324,7 @@ impl Node {
         if !self.state.may_gossip() {
             return;
         }
-        let is_known = |alive: &Identity| alive.name == *name && alive.incarnation == incarnation;
-        if !self.membership.alive().any(is_known) && *name != self.state.own().name {
+        if !self.contacts.is_alive(name, incarnation) && *name != self.state.own().name {
             // Whoever is there now, it answers: it may have begun another life.
             let whoever = Identity::unknown(address);
             self.membership.announce(whoever, now.monotonic_ms);
@@ -313,13 +341,17 @@ impl Node {
     fn settle_after(&mut self, mut is_news: bool, now: Now, out: &mut Outbox) {
         if self.state.may_gossip() {
             is_news |= self.settle_membership(now);
-            out.exchanges
-                .extend(self.contacts.take_comparisons(now.monotonic_ms));
+            let members = self.membership.alive_count();
+            let comparisons = self.contacts.take_comparisons(members, now.monotonic_ms);
+            out.exchanges.extend(comparisons);
         }
         if is_news {
             out.exchanges.extend(self.state.to_exchange_with(now));
         }
         self.send_messages(now, out);
+        if self.spread_due_ms == u64::MAX && self.state.is_spreading(now) {
+            self.spread_due_ms = self.spread_ms.max(now.monotonic_ms);
+        }
     }
 
     /// The membership protocol hears of this node's lives, the state of those of others. As long as
@@ -366,28 +398,54 @@ impl Node {
 
     fn send_messages(&mut self, now: Now, out: &mut Outbox) {
         for message in self.membership.take_messages() {
-            let nonce = self.nonce();
-            let to = match &*message.to.name {
-                "" => 0,
-                name => receiver(name, message.to.incarnation),
-            };
-            let datagram = Datagram {
-                name: &self.state.own().name,
-                incarnation: self.state.incarnation(),
-                sequence: self.sequence,
-                to,
-                sent_ms: now.unix_ms,
-                digest: self.state.digest(),
-                payload: &message.payload,
-            };
-            let Some(bytes) = datagram.seal(&self.keys, &nonce) else {
-                self.counters.datagrams_oversized += 1;
-                continue;
-            };
-            self.counters.datagrams_sent += 1;
-            self.counters.bytes_sent += bytes.len() as u64;
-            out.datagrams.push((message.to.address, bytes));
+            self.send(&message.to, &message.payload, now, out);
         }
+    }
+
+    /// In a large cluster news would take too long by what the membership protocol sends alone.
+    fn spread(&mut self, now: Now, out: &mut Outbox) {
+        if !self.state.is_spreading(now) {
+            self.spread_due_ms = u64::MAX;
+            return;
+        }
+        if self.spread_ms > now.monotonic_ms {
+            return;
+        }
+        self.spread_ms = now.monotonic_ms + SPREAD_EVERY_MS;
+        self.spread_due_ms = self.spread_ms;
+        let alive = self.membership.alive();
+        let chosen = alive.sample(&mut self.rng, SPREAD_TO);
+        let chosen: Vec<Identity> = chosen.into_iter().cloned().collect();
+        for to in chosen {
+            self.send(&to, &[], now, out);
+        }
+    }
+
+    fn send(&mut self, to: &Identity, payload: &[u8], now: Now, out: &mut Outbox) {
+        let nonce = self.nonce();
+        let followers = self.state.followers();
+        let has_room = payload.len() + followers.len() <= PAYLOAD_BYTES_MAX;
+        let receiver = match &*to.name {
+            "" => 0,
+            name => receiver(name, to.incarnation),
+        };
+        let datagram = Datagram {
+            name: &self.state.own().name,
+            incarnation: self.state.incarnation(),
+            sequence: self.sequence,
+            to: receiver,
+            sent_ms: now.unix_ms,
+            digest: self.state.digest(),
+            followers: if has_room { followers } else { &[] },
+            payload,
+        };
+        let Some(bytes) = datagram.seal(&self.keys, &nonce) else {
+            self.counters.datagrams_oversized += 1;
+            return;
+        };
+        self.counters.datagrams_sent += 1;
+        self.counters.bytes_sent += bytes.len() as u64;
+        out.datagrams.push((to.address, bytes));
     }
 
     fn conversation(&mut self, now: Now) -> Conversation<'_> {
@@ -401,6 +459,7 @@ impl Node {
             now,
             heard: None,
             members: Vec::new(),
+            is_news: false,
         }
     }
 

@@ -12,9 +12,10 @@ pub const DATAGRAM_BYTES_MAX: usize = 1_400;
 /// Numbers of a datagram, each at its longest.
 const NUMBERS_BYTES_MAX: usize = 5 * 10;
 
-/// Bytes that are left for the membership protocol. The same on all nodes, whatever their names.
+/// Bytes that are left for the membership protocol, and for followers beside a short message. The
+/// same on all nodes, whatever their names.
 pub const PAYLOAD_BYTES_MAX: usize =
-    DATAGRAM_BYTES_MAX - OVERHEAD_BYTES - NUMBERS_BYTES_MAX - NAME_BYTES_MAX - 2 - 3;
+    DATAGRAM_BYTES_MAX - OVERHEAD_BYTES - NUMBERS_BYTES_MAX - NAME_BYTES_MAX - 2 - 2 * 3;
 
 /// Which life of which node a datagram is for, as a number; never 0.
 pub fn receiver(name: &str, incarnation: u64) -> u64 {
@@ -36,7 +37,10 @@ pub struct Datagram<'a> {
     pub sent_ms: i64,
     /// Of the sender's table: another one than the receiver's means that they differ.
     pub digest: u64,
-    /// A message of the membership protocol.
+    /// Who is known to have a table with that digest, see `state`; empty: not said.
+    #[serde(borrow)]
+    pub followers: &'a [u8],
+    /// A message of the membership protocol; empty: none.
     #[serde(borrow)]
     pub payload: &'a [u8],
 }

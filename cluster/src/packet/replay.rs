@@ -4,17 +4,17 @@
 //! in it are new once, numbers below it are refused.
 
 use super::Cause;
+use crate::limits::MEMBERS_MAX;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// How many sequence numbers below the highest one are remembered.
 pub(super) const WINDOW: u64 = 1_024;
-/// Senders that are remembered; of more, the one not heard for longest is forgotten.
-pub(super) const SENDERS_MAX: usize = 8_192;
 
 const WORDS: usize = (WINDOW / 64) as usize;
 
-/// The windows of all senders.
+/// The windows of all senders; of more than there may be members, the one not heard for longest is
+/// forgotten.
 #[derive(Debug, Default)]
 pub struct Replays {
     senders: HashMap<Arc<str>, Window>,
@@ -63,7 +63,7 @@ impl Replays {
             }
             return Ok(Fresh { name });
         }
-        if self.senders.len() >= SENDERS_MAX {
+        if self.senders.len() >= MEMBERS_MAX {
             let oldest = self.senders.iter().min_by_key(|(_, w)| w.last_packet);
             if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
                 self.senders.remove(&oldest);

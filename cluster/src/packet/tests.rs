@@ -1,7 +1,8 @@
 //! What the wire form promises, against plain models.
 
-use super::replay::{SENDERS_MAX, WINDOW};
+use super::replay::WINDOW;
 use super::*;
+use crate::limits::MEMBERS_MAX;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -83,6 +84,7 @@ fn the_largest_datagram_fits() {
         to: u64::MAX,
         sent_ms: i64::MIN,
         digest: u64::MAX,
+        followers: &[],
         payload: &payload,
     };
     let sealed = largest.seal(&keys(&[OLD]), &[7; 24]).expect("fits");
@@ -100,7 +102,7 @@ fn the_largest_datagram_fits() {
 #[test]
 fn senders_are_bounded() {
     let mut replays = Replays::default();
-    for sender in 0..SENDERS_MAX + 10 {
+    for sender in 0..MEMBERS_MAX + 10 {
         replays.take(&sender.to_string(), 1, 1).unwrap();
         // Heard all the time, so never forgotten.
         if sender > 0 {
@@ -108,7 +110,7 @@ fn senders_are_bounded() {
         }
     }
     assert_eq!(replays.take("0", 1, 2), Err(Cause::Replayed));
-    let last = (SENDERS_MAX + 9).to_string();
+    let last = (MEMBERS_MAX + 9).to_string();
     assert_eq!(replays.take(&last, 1, 1), Err(Cause::Replayed));
     assert_eq!(
         replays.take("1", 1, 1).map(|f| f.name.to_string()),

@@ -38,6 +38,15 @@ impl Dead {
         dead
     }
 
+    /// The first valid entry about each incarnation that was not dead before.
+    pub(super) fn beyond(&self, before: &Self) -> impl Iterator<Item = &Arc<Crash>> {
+        let new = self.by_incarnation.iter();
+        let new = new.filter(|(of, _)| !before.by_incarnation.contains_key(*of));
+        let mut new: Vec<&Arc<Crash>> = new.filter_map(|(_, entries)| entries.first()).collect();
+        new.sort_by(|a, b| order(a).cmp(&order(b)));
+        new.into_iter()
+    }
+
     /// The valid entries about an incarnation.
     pub(super) fn of(&self, name: &Arc<str>, incarnation: u64) -> &[Arc<Crash>] {
         if self.by_incarnation.is_empty() {

@@ -63,6 +63,17 @@ pub enum Event {
         /// How long it took since it was first proposed.
         after_ms: u64,
     },
+    /// A node was found dead, by this one or another one, and that counts.
+    Crashed {
+        /// Who.
+        name: Arc<str>,
+        /// Of the dead.
+        incarnation: u64,
+        /// From when on it is not counted on.
+        until_ms: i64,
+        /// Who says so.
+        by: Arc<str>,
+    },
     /// This node found another one dead.
     Accused {
         /// The other one.

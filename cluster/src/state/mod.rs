@@ -3,34 +3,39 @@
 //!
 //! Pure: time comes with each call, messages are values. What is kept follows from the set of all
 //! that was heard, not from the order. In reading order: `messages` that nodes exchange, the
-//! `table` that they make equal, which `crashes` in it count, `views` that follow from it; then
-//! what one node does: `start`, `plan` its changes, judge who is dead (`isolation`).
+//! `table` that they make equal by what they `talk`, which `crashes` in it count, `views` that
+//! follow from it, and who is known to have it (`followers`); then what one node does: `start`,
+//! `plan` its changes, judge who is dead (`isolation`), all of it in turn (`settle`).
 
 mod crashes;
 pub mod events;
+mod followers;
 mod isolation;
 pub mod messages;
 mod peers;
 mod plan;
+mod settle;
 pub mod snapshot;
 mod start;
 mod table;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod views;
 
+use crate::limits::{HEAVY_MAX, JOBS_MAX, is_incarnation};
 use crate::member::{HeavyTarget, JobVersion, Member};
 use crate::now::Now;
 use crate::timeline::Timeline;
 use core::net::SocketAddr;
 use crashes::Dead;
 pub use events::{Death, Event, Refusal};
-pub use messages::{Crash, Delta, Known, Side, Summary};
+use followers::Followers;
+pub use messages::{Cluster, Crash, Delta, Known, Part, Side, Sketch, Summary, Wants};
 use peers::{Peer, Peers};
 use plan::Proposal;
 pub use snapshot::{MemberState, Snapshot};
 use start::Start;
-use std::collections::HashSet;
 use std::sync::Arc;
 use table::Table;
 use views::Tracks;
@@ -69,9 +74,10 @@ pub struct Wish {
     pub weight: u32,
     /// The jobs that it can scrape, sorted by job.
     pub jobs: Arc<[JobVersion]>,
-    /// Its targets that cost much, sorted by key. Who writes them sees to it that they seldom
-    /// change: each change is agreed on by all.
-    pub heavy: Arc<[HeavyTarget]>,
+    /// Targets that cost much, and what else it says of loads, sorted. Who writes it sees to it
+    /// that it seldom changes: each change is agreed on by all. `None`: what the node told before,
+    /// it knows nothing better yet.
+    pub heavy: Option<Arc<[HeavyTarget]>>,
 }
 
 /// One node's part in the cluster.
@@ -99,27 +105,59 @@ pub struct State {
     stood_still_ms: Option<u64>,
     /// Whether the table is not the one that `dead` and `timeline` were made of.
     is_changed: bool,
+    /// Whether only entries of other members have changed since: in a large cluster, where many do
+    /// at once, that may wait a moment.
+    is_stale: bool,
+    refreshed_ms: u64,
+    /// Of the present table.
+    followers: Followers,
+    /// Names and lives in the table, and what the table's `roster` was then.
+    roster: (u64, Arc<[followers::Life]>),
+    /// When the table last changed; monotonic.
+    news_ms: u64,
+    /// When `followers` was last told of another table; monotonic.
+    turned_ms: u64,
+    /// When this node's entry was last written; monotonic.
+    written_ms: u64,
+    /// When the plan may ask the next ones directly, in a large cluster; monotonic.
+    ask_ms: u64,
+    /// The same for a judgement.
+    judge_ask_ms: u64,
+    /// Who is told first of the entry of this version, in a large cluster.
+    told: (u64, Vec<Arc<str>>),
+    /// One who did not know of a change when that was last looked at.
+    lacking: Option<Arc<str>>,
+    /// Since when the engine wants something else; monotonic.
+    wanted_ms: Option<u64>,
+    /// Until then it does not follow its own table, see `followers`; monotonic.
+    late_until_ms: u64,
+    /// The settings that this node last had, or its former life.
+    had_jobs: Arc<[JobVersion]>,
+    /// When it was found that this node is cut off; monotonic.
+    isolated_ms: u64,
+    /// Whether the last look at all members found something to judge.
+    was_judging: bool,
     due_ms: u64,
     tidy_ms: u64,
     events: Vec<Event>,
 }
 
-/// Ticks while something is waited for.
-const BUSY_TICK_MS: u64 = 50;
-/// Ticks otherwise: shorter than any detection time, to notice that this node stood still.
-const TICK_MS: u64 = 500;
+/// With more members not all of them are asked for whatever is to be known of all.
+const FEW: usize = 33;
+/// After a change nodes of a large cluster tell each other of their tables for so long.
+const SPREAD_MS: u64 = 4_000;
+/// In a large cluster it is found out at most this often whom to ask in order to judge.
+const JUDGE_ASK_MS: u64 = 50;
 /// How often old entries are looked for.
 const TIDY_MS: u64 = 10_000;
 /// Exchanges under way at once.
 const EXCHANGES_MAX: usize = 32;
+/// The same as long as somebody is silent in a large cluster.
+const EXCHANGES_TO_JUDGE_MAX: usize = 64;
 /// An exchange that was not answered within this time is no longer counted as under way.
 const EXCHANGE_PATIENCE_MS: u64 = 1_000;
 /// The same peer is asked again for its cluster after this time.
 const ASK_AGAIN_MS: u64 = 300;
-/// Clocks that differ by more are warned about,
-const SKEW_MS: i64 = 500;
-/// and again after they have differed by less than this.
-const SKEW_SETTLED_MS: i64 = 400;
 
 impl State {
     /// A node that looks for its cluster; see [`State::join_round_over`].
@@ -140,6 +178,22 @@ impl State {
             trusts_from_ms: 0,
             stood_still_ms: None,
             is_changed: false,
+            is_stale: false,
+            refreshed_ms: 0,
+            followers: Followers::default(),
+            roster: (u64::MAX, [].into()),
+            news_ms: 0,
+            turned_ms: 0,
+            written_ms: 0,
+            ask_ms: 0,
+            judge_ask_ms: 0,
+            told: (0, Vec::new()),
+            lacking: None,
+            wanted_ms: None,
+            late_until_ms: 0,
+            had_jobs: [].into(),
+            isolated_ms: 0,
+            was_judging: false,
             due_ms: now.monotonic_ms,
             tidy_ms: now.monotonic_ms.saturating_add(TIDY_MS),
             events: Vec::new(),
@@ -159,113 +213,37 @@ impl State {
     /// Of the table: equal for equal tables. Rides in every packet; if a peer's differs, the two
     /// exchange what the other lacks. 0: no cluster found yet.
     pub fn digest(&self) -> u64 {
+        self.digest_in(self.start.size_class)
+    }
+
+    /// The same, if the cluster had been as large as that.
+    fn digest_in(&self, size_class: u8) -> u64 {
         let founder = self.founder();
         founder.map_or(0, |founder| {
-            self.table.digest().wrapping_add(founder.id | 1)
+            let of_cluster = founder.id.wrapping_add(u64::from(size_class) << 1) | 1;
+            self.table.digest().wrapping_add(of_cluster)
         })
     }
 
-    /// What this node knows, to be sent in an exchange.
-    pub fn summary(&self, now: Now) -> Summary {
-        Summary {
-            name: self.own.name.clone(),
-            incarnation: self.own.incarnation,
-            gossip_address: self.own.gossip_address,
-            founder: self.founder(),
-            unix_ms: now.unix_ms,
-            members: self.table.known(),
-            crashes: self.table.crash_hashes(),
+    /// Who is known to have a table with this digest: a bit for each member, see `followers`.
+    /// Rides in packets, too.
+    pub fn followers(&self) -> &[u8] {
+        if self.followers.digest() == Some(self.digest()) {
+            self.followers.bits()
+        } else {
+            &[]
         }
     }
 
-    /// What a peer with this summary lacks.
-    pub fn delta_for(&self, theirs: &Summary) -> Delta {
-        let nothing = Delta {
-            founder: None,
-            members: Vec::new(),
-            crashes: Vec::new(),
-        };
-        let founder = self.founder();
-        founder.map_or(nothing, |founder| self.table.delta_for(founder, theirs))
+    /// Whether this is a large cluster in which something is new: nodes tell each other of their
+    /// tables beside what the failure detector sends.
+    pub fn is_spreading(&self, now: Now) -> bool {
+        let is_new = now.monotonic_ms.saturating_sub(self.news_ms) < SPREAD_MS;
+        is_new && self.is_large() && self.may_gossip()
     }
 
-    /// A peer told in an exchange what this node lacked. To be called before `heard` with the
-    /// summary that came with it.
-    pub fn merge(&mut self, delta: Delta, now: Now) {
-        self.notice_standstill(now);
-        if self.start.is_refused || !self.meet(&delta, now) {
-            return;
-        }
-        // Who is about to be forgotten with its crash entry does not come back without it.
-        let is_over = |crash: &&Arc<Crash>| table::is_over(crash, now.unix_ms);
-        let over = delta.crashes.iter().filter(is_over);
-        let over: HashSet<(Arc<str>, u64)> = over
-            .map(|one| (one.name.clone(), one.incarnation))
-            .collect();
-        // Members first: what a crash entry is about decides whether it is needed.
-        for member in delta.members {
-            if Some(member.founder) != self.founder()
-                || over.contains(&(member.name.clone(), member.incarnation))
-            {
-                continue;
-            }
-            if member.name == self.own.name && self.start.is_published {
-                self.defend_name(&member, now);
-            } else {
-                self.is_changed |= self.table.put(member, now.unix_ms);
-            }
-        }
-        for crash in delta.crashes {
-            self.is_changed |= self.table.put_crash(crash, now.unix_ms);
-        }
-        self.settle(now);
-    }
-
-    /// A peer told in an exchange what it knows.
-    ///
-    /// `round_trip_ms`: from sending a frame to this answer; `None` if this was no answer.
-    pub fn heard(&mut self, theirs: &Summary, round_trip_ms: Option<u64>, now: Now) {
-        self.notice_standstill(now);
-        if theirs.name == self.own.name {
-            self.meet_namesake(theirs);
-            self.refresh(now);
-            return;
-        }
-        let mut theirs_own = theirs
-            .members
-            .iter()
-            .filter(|known| known.name == theirs.name);
-        let is_published = theirs_own.any(|known| known.incarnation == theirs.incarnation);
-        if self.founder().is_some() && !is_published {
-            // As long as it has not entered, its former incarnation counts.
-            return;
-        }
-        let is_same = self.founder().is_some() && theirs.founder == self.founder();
-        let of_me = theirs
-            .members
-            .iter()
-            .find(|known| known.name == self.own.name);
-        let seen = of_me
-            .filter(|_| is_same)
-            .map(|known| (known.incarnation, known.version));
-        let Some(peer) = self.peers.present(&theirs.name, theirs.incarnation, now) else {
-            return;
-        };
-        peer.take(theirs, round_trip_ms, now);
-        peer.seen = peer.seen.max(seen);
-        if let Some(skew_ms) = peer.skew_ms {
-            let is_far = skew_ms.saturating_abs() > SKEW_MS;
-            if is_far && !peer.is_skew_told {
-                let name = theirs.name.clone();
-                self.events.push(Event::SkewWarning { name, skew_ms });
-            }
-            let is_near = skew_ms.saturating_abs() < SKEW_SETTLED_MS;
-            peer.is_skew_told = is_far || peer.is_skew_told && !is_near;
-        }
-        if let Some(round_trip_ms) = round_trip_ms {
-            self.wake(round_trip_ms, now);
-        }
-        self.settle(now);
+    fn is_large(&self) -> bool {
+        self.table.len() > FEW
     }
 
     /// Whether this node takes part in gossip: the failure detector is told of the cluster, and
@@ -275,11 +253,23 @@ impl State {
     }
 
     /// A gossip packet came from a node, and it was genuine. Not to be called for exchanges.
-    pub fn contact(&mut self, name: &str, incarnation: u64, now: Now) {
+    /// `digest` and `followers`: as this node would say them of itself.
+    pub fn contact(
+        &mut self,
+        name: &str,
+        incarnation: u64,
+        digest: u64,
+        followers: &[u8],
+        now: Now,
+    ) {
         self.notice_standstill(now);
-        if let Some(peer) = self.peer(name, incarnation, now) {
-            peer.speak(now);
-        }
+        let Some(peer) = self.peer(name, incarnation, now) else {
+            return;
+        };
+        peer.speak(now);
+        let peers = &mut self.peers;
+        self.followers
+            .learn(digest, followers, |life, entry| peers.follows(life, entry));
     }
 
     /// The failure detector says that a node is there.
@@ -288,7 +278,7 @@ impl State {
         if let Some(peer) = self.peer(name, incarnation, now) {
             peer.tell(true, now);
         }
-        self.settle(now);
+        self.settle_all(true, now);
     }
 
     /// The failure detector says that a node is gone.
@@ -296,8 +286,10 @@ impl State {
         self.notice_standstill(now);
         if let Some(peer) = self.peer(name, incarnation, now) {
             peer.tell(false, now);
+            // At the next tick, which is soon then.
+            self.was_judging = true;
         }
-        self.settle(now);
+        self.settle_all(true, now);
     }
 
     /// A peer's failure detector holds this incarnation for dead, and an exchange with the peer
@@ -346,10 +338,17 @@ impl State {
     }
 
     /// What the engine wants of this node from now on.
-    pub fn wish(&mut self, wish: Wish, now: Now) {
+    pub fn wish(&mut self, mut wish: Wish, now: Now) {
         self.notice_standstill(now);
+        // Nobody would take an entry with more.
+        if wish.jobs.len() > JOBS_MAX {
+            wish.jobs = wish.jobs[..JOBS_MAX].into();
+        }
+        if let Some(heavy) = wish.heavy.as_mut().filter(|heavy| heavy.len() > HEAVY_MAX) {
+            *heavy = heavy[..HEAVY_MAX].into();
+        }
         self.wish = Some(wish);
-        self.settle(now);
+        self.settle_all(true, now);
     }
 
     /// Time has come to `next_due_ms`.
@@ -363,7 +362,7 @@ impl State {
             // Past views are dropped with time, too.
             self.is_changed = true;
         }
-        self.settle(now);
+        self.settle_all(true, now);
     }
 
     /// When to call `tick`, on the monotonic clock.
@@ -375,8 +374,12 @@ impl State {
     /// each tick and each end of an exchange. Who is named counts as asked: it is named again only
     /// when it was not heard for a while.
     pub fn to_exchange_with(&mut self, now: Now) -> Vec<(Arc<str>, SocketAddr)> {
-        let mut to_ask = self.to_ask_for_judgement(now);
-        to_ask.extend(self.to_ask_for_plan(now));
+        let mut to_ask = Vec::new();
+        if !self.is_large() || now.monotonic_ms >= self.judge_ask_ms {
+            self.judge_ask_ms = now.monotonic_ms.saturating_add(JUDGE_ASK_MS);
+            to_ask = self.to_ask_for_judgement(now);
+        }
+        to_ask.extend(self.ask_for_plan(now));
         for (name, address) in self.to_ask_for_start(now) {
             let peer = self.peers.get(&name);
             if peer.is_none_or(|peer| peer.may_be_asked(ASK_AGAIN_MS, now)) {
@@ -384,13 +387,21 @@ impl State {
             }
         }
         let under_way = |(_, peer): &(_, &Peer)| peer.is_being_asked(EXCHANGE_PATIENCE_MS, now);
-        let mut free = EXCHANGES_MAX.saturating_sub(self.peers.iter().filter(under_way).count());
+        let most = match self.was_judging && self.is_large() {
+            true => EXCHANGES_TO_JUDGE_MAX,
+            false => EXCHANGES_MAX,
+        };
+        if to_ask.is_empty() {
+            return to_ask;
+        }
+        let mut free = most.saturating_sub(self.peers.iter().filter(under_way).count());
         to_ask.retain(|(name, _)| {
             let peer = self.peers.entry(name, now);
             let is_new = free > 0 && peer.asked_ms != Some(now.monotonic_ms);
             if is_new {
                 free -= 1;
                 peer.asked_ms = Some(now.monotonic_ms);
+                peer.unanswered_ms.get_or_insert(now.monotonic_ms);
             }
             is_new
         });
@@ -402,6 +413,12 @@ impl State {
         &self.timeline
     }
 
+    /// Whether the table has changed since the timeline was made: in a large cluster that waits
+    /// until more has changed, for a moment.
+    pub fn is_timeline_stale(&self) -> bool {
+        self.is_stale
+    }
+
     /// What happened since the last call.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -409,7 +426,7 @@ impl State {
 
     /// The peer, if it is another node, and `incarnation` its newest one.
     fn peer(&mut self, name: &str, incarnation: u64, now: Now) -> Option<&mut Peer> {
-        if *name == *self.own.name {
+        if *name == *self.own.name || !is_incarnation(incarnation, now.unix_ms) {
             return None;
         }
         self.peers.present(name, incarnation, now)
@@ -418,74 +435,4 @@ impl State {
     fn is_dead(&self, member: &Member) -> bool {
         !self.dead.of(&member.name, member.incarnation).is_empty()
     }
-
-    /// Does what follows from all that is known now.
-    fn settle(&mut self, now: Now) {
-        self.refresh(now);
-        self.start_step(now);
-        self.refresh(now);
-        self.judge(now);
-        self.refresh(now);
-        self.plan_step(now);
-        self.refresh(now);
-        let is_asked = self.proposal.is_some() || !self.start.is_published;
-        let is_busy = is_asked || self.is_judging(now);
-        let wait_ms = if is_busy { BUSY_TICK_MS } else { TICK_MS };
-        self.due_ms = now.monotonic_ms.saturating_add(wait_ms);
-    }
-
-    /// What follows from the table: who is dead, this node among them, and the timeline.
-    fn refresh(&mut self, now: Now) {
-        if !std::mem::take(&mut self.is_changed) {
-            return;
-        }
-        self.dead = Dead::new(self.table.crashes());
-        let of_me = self
-            .dead
-            .of(&self.own.name, self.own.incarnation)
-            .first()
-            .cloned();
-        if let Some(crash) = of_me.filter(|_| self.start.is_published) {
-            self.raise_incarnation(now);
-            self.proposal = None;
-            self.write(self.inactive(now), now);
-            self.is_changed = false;
-            self.events.push(Event::Died {
-                reason: Death::Accused {
-                    by: crash.by.clone(),
-                    until_ms: crash.until_ms,
-                },
-                incarnation: self.own.incarnation,
-            });
-        }
-        self.leave_void_crashes_behind(now);
-        for member in self.table.members().filter(|m| m.name != self.own.name) {
-            // A life that the table tells of first gets the time to speak.
-            self.peers.present(&member.name, member.incarnation, now);
-        }
-        let before = &self.timeline;
-        // Before it has entered, what the table says of its name is not about this node.
-        let timeline = if self.may_gossip() {
-            let (table, dead) = (&self.table, &self.dead);
-            self.tracks.timeline(before, table, dead, now.unix_ms)
-        } else {
-            nobody(&self.own.name, before)
-        };
-        if !timeline.is_same(before) {
-            self.timeline = Arc::new(timeline);
-            self.events.push(Event::TimelineChanged);
-        }
-    }
-}
-
-/// A timeline in which nobody scrapes; with the view of the one before if that is such a one.
-fn nobody(me: &Arc<str>, before: &Timeline) -> Timeline {
-    let first = &before.views()[0].1;
-    let is_nobody = first.members().is_empty();
-    let view = if is_nobody {
-        first.clone()
-    } else {
-        Arc::default()
-    };
-    Timeline::new(me.clone(), vec![(i64::MIN, view)])
 }

@@ -3,15 +3,36 @@
 use super::messages::Summary;
 use crate::now::Now;
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Peers that were not heard of for this long and are not in the table are forgotten.
 const KEEP_MS: u64 = 60 * 60 * 1_000;
 
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    by_name: BTreeMap<Arc<str>, Peer>,
+    by_name: HashMap<Arc<str>, Peer, BuildHasherDefault<NameHasher>>,
+}
+
+/// All members are looked up many times a second: faster than the standard one. Names come from
+/// nodes with the cluster's key.
+#[derive(Debug, Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn write_u8(&mut self, _: u8) {
+        // The end of a text: there is nothing but names.
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -37,6 +58,8 @@ pub(super) struct Peer {
     pub(super) seen: Option<(u64, u64)>,
     /// When it was last asked for an exchange; monotonic.
     pub(super) asked_ms: Option<u64>,
+    /// Since when it owes an answer; monotonic.
+    pub(super) unanswered_ms: Option<u64>,
     /// Where it says it is.
     pub(super) address: Option<SocketAddr>,
 }
@@ -46,12 +69,25 @@ impl Peers {
         self.by_name.get(name)
     }
 
+    /// A life is known to have seen an entry of this node.
+    pub(super) fn follows(&mut self, (name, incarnation): &(Arc<str>, u64), entry: (u64, u64)) {
+        let peer = self.by_name.get_mut(name);
+        if let Some(peer) = peer.filter(|peer| peer.incarnation == *incarnation) {
+            peer.seen = peer.seen.max(Some(entry));
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Peer)> {
         self.by_name.iter()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
         self.by_name.values_mut()
+    }
+
+    /// All may be asked again at once: there is something new to say.
+    pub(super) fn let_ask(&mut self) {
+        self.iter_mut().for_each(|peer| peer.asked_ms = None);
     }
 
     /// From the first word about a peer on it counts as waited for.
@@ -70,6 +106,7 @@ impl Peers {
             round_trip_ms: None,
             seen: None,
             asked_ms: None,
+            unanswered_ms: None,
             address: None,
         })
     }
@@ -130,6 +167,7 @@ impl Peer {
     /// It has spoken. If the failure detector had said that it is gone, that is wrong, or over.
     pub(super) fn speak(&mut self, now: Now) {
         self.contact = Some(now);
+        self.unanswered_ms = None;
         if self.is_told && !self.is_up {
             self.is_told = false;
             self.since_ms = now.monotonic_ms;

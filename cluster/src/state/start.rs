@@ -5,8 +5,10 @@
 //! of the former incarnation that still holds is taken over unchanged, so that a quick restart
 //! moves nothing.
 
-use super::messages::{Delta, Summary};
+use super::messages::{Cluster, Delta, Summary};
+use super::table::Put;
 use super::{Death, Event, Refusal, State};
+use crate::limits::is_incarnation;
 use crate::member::{Founder, Member, Stage};
 use crate::now::Now;
 use core::net::SocketAddr;
@@ -26,6 +28,8 @@ const CLASHES_MS: u64 = 60_000;
 #[derive(Debug, Default)]
 pub(super) struct Start {
     pub(super) founder: Option<Founder>,
+    /// See [`Cluster::size_class`].
+    pub(super) size_class: u8,
     /// Whether this node's own entry is in the table.
     pub(super) is_published: bool,
     pub(super) is_refused: bool,
@@ -42,28 +46,48 @@ impl State {
         self.start.founder
     }
 
+    pub(super) fn cluster(&self) -> Option<Cluster> {
+        let founder = self.start.founder?;
+        let size_class = self.start.size_class;
+        Some(Cluster {
+            founder,
+            size_class,
+        })
+    }
+
+    /// How many members scrape at once, if there were never more.
+    pub(super) fn note_size(&mut self, now: Now) {
+        let is_active =
+            |member: &&Arc<Member>| member.stage_at(now.unix_ms).is_active && !self.is_dead(member);
+        let count = self.table.members().filter(is_active).count();
+        let size_class = count.max(1).ilog2() as u8;
+        self.start.size_class = self.start.size_class.max(size_class);
+    }
+
     /// A delta came from a live node of another cluster, or this node has none. Returns whether the
     /// delta belongs to the cluster that this node is in now.
     pub(super) fn meet(&mut self, delta: &Delta, now: Now) -> bool {
-        let Some(theirs) = delta.founder else {
+        let Some(theirs) = delta.cluster else {
             return false;
         };
-        match self.start.founder {
-            Some(mine) if mine == theirs => true,
-            Some(mine) if mine < theirs => false,
+        match self.cluster() {
+            Some(mine) if mine.founder == theirs.founder => true,
+            Some(mine) if mine.is_before(&theirs) => false,
             mine => {
                 if mine.is_some() {
                     self.raise_incarnation(now);
                     let incarnation = self.own.incarnation;
-                    let reason = Death::Merged { into: theirs };
+                    let into = theirs.founder;
+                    let reason = Death::Merged { into };
                     self.events.push(Event::Died {
                         reason,
                         incarnation,
                     });
                 }
                 self.leave_table();
-                self.start.founder = Some(theirs);
-                self.events.push(Event::Joined(theirs));
+                self.start.founder = Some(theirs.founder);
+                self.start.size_class = theirs.size_class;
+                self.events.push(Event::Joined(theirs.founder));
                 true
             }
         }
@@ -78,6 +102,8 @@ impl State {
         self.start.name_check_until_ms = None;
         self.start.is_name_free = false;
         self.peers.iter_mut().for_each(|peer| peer.seen = None);
+        self.followers.clear();
+        self.roster = (u64::MAX, [].into());
         self.is_changed = true;
     }
 
@@ -88,7 +114,7 @@ impl State {
         if mine == other {
             return;
         }
-        let is_newcomer = match (self.start.founder, theirs.founder) {
+        let is_newcomer = match (self.start.founder, theirs.cluster) {
             (None, None) => mine > other,
             (Some(_), None) => false,
             _ => !self.start.is_published,
@@ -103,6 +129,9 @@ impl State {
         let Some(own) = self.table.member(&self.own.name).cloned() else {
             return;
         };
+        if !is_incarnation(theirs.incarnation, now.unix_ms) {
+            return;
+        }
         let is_newer = theirs.incarnation > own.incarnation
             || theirs.incarnation == own.incarnation
                 && (theirs.version > own.version
@@ -169,6 +198,7 @@ impl State {
             self.write(self.inactive(now), now);
             return;
         };
+        self.had_jobs = former.stage_at(now.unix_ms).jobs.clone();
         if former.incarnation >= self.own.incarnation {
             self.own.incarnation = former.incarnation.saturating_add(1);
             let raised = Event::IncarnationRaised(self.own.incarnation);
@@ -180,7 +210,10 @@ impl State {
         let agreed = former.next.clone().filter(|next| next.is_agreed);
         let is_active = former.stage_at(now.unix_ms).is_active
             || agreed.as_ref().is_some_and(|next| next.stage.is_active);
-        if !is_active || !self.dead.of(&former.name, former.incarnation).is_empty() {
+        // In another zone it gets other targets: that has to be agreed.
+        let is_elsewhere = former.zone != self.own.zone;
+        let is_dead = !self.dead.of(&former.name, former.incarnation).is_empty();
+        if !is_active || is_elsewhere || is_dead {
             self.write(self.inactive(now), now);
         } else if self.wish.as_ref().is_some_and(|wish| wish.is_active) {
             let member = Member {
@@ -281,7 +314,9 @@ impl State {
 
     /// Puts this node's entry into the table.
     pub(super) fn write(&mut self, member: Member, now: Now) {
-        self.is_changed |= self.table.put(Arc::new(member), now.unix_ms);
+        let put = self.table.put(Arc::new(member), now.unix_ms);
+        self.is_changed |= put == Put::Matters || !self.start.is_published;
+        self.written_ms = now.monotonic_ms;
         self.start.is_published = true;
     }
 }

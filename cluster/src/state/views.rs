@@ -5,6 +5,7 @@
 
 use super::crashes::Dead;
 use super::table::Table;
+use crate::limits::WEIGHT_MAX;
 use crate::member::{Member, Stage};
 use crate::timeline::Timeline;
 use crate::view::{Active, View};
@@ -15,8 +16,6 @@ use std::sync::Arc;
 const PAST_MS: i64 = 10 * 60 * 1_000;
 /// How many past changes are kept at most: each costs a ring.
 const PAST_VIEWS_MAX: usize = 16;
-/// What a member can weigh at most: tokens take memory on all nodes.
-const WEIGHT_MAX: u32 = 1_000;
 
 /// The stages of all members, with those that their entries no longer tell.
 #[derive(Debug, Default)]
@@ -48,7 +47,9 @@ impl Tracks {
         }
         let mut changes = BTreeSet::new();
         for (name, track) in &self.stages {
-            changes.extend(track.iter().map(|step| step.stage.from_ms));
+            // Before the first step it is as in it: if it does not scrape then, nothing changes.
+            let first = usize::from(track.first().is_some_and(|step| !step.stage.is_active));
+            changes.extend(track[first..].iter().map(|step| step.stage.from_ms));
             changes.extend(
                 track
                     .iter()

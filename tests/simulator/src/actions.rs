@@ -18,6 +18,8 @@ pub(crate) enum Action {
     Weight(NodeId, u32),
     /// A node has other settings of a job.
     Job(NodeId, usize, u64),
+    /// A node tells what its targets cost.
+    Costs(NodeId),
     /// A process is killed.
     Kill(NodeId),
     /// A process stands still.
@@ -46,6 +48,7 @@ impl Simulation {
         let Some(running) = &process.running else {
             return;
         };
+        running.scraper.note_owners(&self.views);
         let (true_ms, own_ms) = (unix_ms(self.now), process.moment(self.now).unix_ms);
         let first_ms = true_ms.min(own_ms) - self.skew_ms();
         let trouble = Trouble {
@@ -85,6 +88,12 @@ impl Simulation {
             Action::Job(id, job, hash) => {
                 self.set_job(id, job, hash);
                 self.tell_wish(id);
+            }
+            Action::Costs(id) => {
+                if let Some(heavy) = self.costs_of(id) {
+                    self.processes[id].wish.heavy = Some(heavy);
+                    self.tell_wish(id);
+                }
             }
             Action::Kill(id) => {
                 self.settle_slots();

@@ -23,7 +23,7 @@ pub(crate) struct Agreement {
     /// Since when tables differ.
     differ_since: Option<Micros>,
     /// What all agreed on last.
-    last: Option<(ViewId, Arc<View>)>,
+    pub(crate) last: Option<(ViewId, Arc<View>)>,
     /// Who was killed and may still be counted on, with the time.
     killed: Vec<(NodeId, Micros)>,
 }
@@ -84,7 +84,8 @@ impl Simulation {
             views.entry(view).or_default().push(process.id);
             // A node that has not entered yet has the table, and no view.
             let has_entered = !self.views.members(view).is_empty();
-            if digest != 0 && has_entered && !running.is_isolated {
+            let is_stale = running.node.state().is_timeline_stale();
+            if digest != 0 && has_entered && !running.is_isolated && !is_stale {
                 let (other, who) = *of_digest.entry(digest).or_insert((view, process.id));
                 if other != view {
                     conflict = Some((who, process.id));
@@ -257,37 +258,6 @@ impl Simulation {
             );
             self.breach(what, &[node]);
         }
-    }
-
-    /// How level the load is in the end.
-    pub(crate) fn measure_skew(&mut self) {
-        for process in &mut self.processes {
-            if let Some(running) = &process.running {
-                self.figures.node_time += self.now - running.started;
-            }
-        }
-        let Some((_, view)) = &self.agreement.last else {
-            return;
-        };
-        let mut loads = BTreeMap::<&str, (f64, f64, f64)>::new();
-        for member in view.members() {
-            let weight = f64::from(member.stage.weight.max(1));
-            loads.insert(&member.name, (0.0, 0.0, weight));
-        }
-        for target in &self.world.targets {
-            let owner = view.owner(self.world.jobs[target.job], target.key);
-            if let Some(load) = owner.and_then(|owner| loads.get_mut(owner)) {
-                load.0 += target.samples_per_s;
-                load.1 += 1.0;
-            }
-        }
-        let weights: f64 = loads.values().map(|load| load.2).sum();
-        let level = |load: fn(&(f64, f64, f64)) -> f64| {
-            let total: f64 = loads.values().map(load).sum();
-            let shares = loads.values().map(|l| load(l) / l.2 / (total / weights));
-            shares.fold(0.0, f64::max)
-        };
-        self.figures.skew = Some((level(|l| l.0), level(|l| l.1)));
     }
 }
 

@@ -85,6 +85,11 @@ impl Simulation {
                     let since_ms = unix_ms(now) + 1_000 + self.skew_ms();
                     self.judge.since_ms.get_or_insert(since_ms);
                     self.figures.agreed.add(now - starts);
+                    let ran = self.processes.iter().filter_map(|p| p.running.as_ref());
+                    let ran = ran.map(|running| now - running.started).sum();
+                    let (datagrams, streams) =
+                        (self.figures.datagram_bytes, self.figures.stream_bytes);
+                    self.figures.start = (datagrams, streams, ran);
                     self.director.phase = Phase::Calm { until: now + CALM };
                 } else {
                     self.must_agree(starts);
@@ -187,6 +192,11 @@ impl Simulation {
                     self.schedule(0, Action::Pause(node));
                     self.schedule(for_ms * MILLI, Action::Resume(node));
                     until = until.max(for_ms * MILLI);
+                }
+            }
+            Round::Costs => {
+                for node in actives {
+                    self.schedule(random.below(SECOND), Action::Costs(node));
                 }
             }
             Round::Chaos { faults } => {

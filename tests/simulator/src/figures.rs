@@ -49,6 +49,10 @@ pub struct Figures {
     pub node_time: Micros,
     /// Load by samples: the largest share over the mean, and the same by targets.
     pub skew: Option<(f64, f64)>,
+    /// Times that a node told what its targets cost.
+    pub costs_told: u32,
+    /// Bytes of datagrams and of exchanges, and the time that nodes ran, until all agreed first.
+    pub start: (u64, u64, Micros),
     /// Different views.
     pub views: usize,
     /// Equal for equal runs.
@@ -146,7 +150,17 @@ impl Display for Figures {
             "exchange bytes per node, second",
             &format_args!("{:.0}", per_node(self.stream_bytes)),
         )?;
+        let start_seconds = (self.start.2 as f64 / SECOND as f64).max(1.0);
+        line(
+            "  the same until all had joined",
+            &format_args!(
+                "{:.0}, {:.0}",
+                self.start.0 as f64 / start_seconds,
+                self.start.1 as f64 / start_seconds
+            ),
+        )?;
         line("exchanges", &self.exchanges)?;
+        line("nodes that told of costs", &self.costs_told)?;
         match self.skew {
             Some((samples, targets)) => line(
                 "largest over mean",

@@ -4,13 +4,14 @@
 //! In reading order: what a run is like (`shape`); `random` numbers, `time`, the `clock`s and the
 //! `network`; the `world` of targets; a node as a `process` with its `streams`; what it scrapes
 //! (`scraper`, by `views`), written into the `ledger` and held against what is promised (`judge`);
-//! whether all nodes agree (`agreement`); what happens to them (`director`, `faults`,
-//! `actions`); all of it together (`simulation`), and what came of it (`figures`, `trace`,
-//! `notes`).
+//! whether all nodes agree (`agreement`), and how level the load is (`costs`); what happens to them
+//! (`director`, `faults`, `actions`); all of it together (`simulation`), and what came of it
+//! (`figures`, `trace`, `notes`).
 
 mod actions;
 mod agreement;
 mod clock;
+mod costs;
 mod director;
 mod faults;
 mod figures;

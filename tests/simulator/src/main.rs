@@ -7,9 +7,17 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+const EXAMPLES: &str = "\
+Examples:
+  50 nodes, joins, leaves, crashes, restarts, costs:    --nodes 50 --rounds 8 --costs
+  50 nodes, 3,000 random faults:      --nodes 50 --rounds 0 --faults 3000 --agree-within-s 180
+  1,000 nodes and 1,000,000 targets that join one after another, then tell of their costs:
+      --nodes 1000 --spares 0 --targets 1000000 --rounds 0 --start-gap-ms 25 --costs
+The last one needs 3 GiB and some minutes of one core.";
+
 /// Runs a simulated cluster and prints what it has shown. Equal flags give equal runs.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 struct Flags {
     /// Where all randomness comes from.
     #[arg(long, default_value_t = 1)]
@@ -35,6 +43,9 @@ struct Flags {
     /// Faults of all kinds, in rounds of 20, after those.
     #[arg(long, default_value_t = 0)]
     faults: u32,
+    /// In the end each node tells of what its targets cost, and load has to be level by samples.
+    #[arg(long)]
+    costs: bool,
     /// What the network is like when nothing is wrong.
     #[arg(long, value_enum, default_value_t = Quality::Local)]
     network: Quality,
@@ -117,7 +128,11 @@ fn shape(flags: &Flags) -> Shape {
         rounds.push(Round::Chaos { faults });
         left -= faults;
     }
+    if flags.costs {
+        rounds.push(Round::Costs);
+    }
     Shape {
+        skew_max: 1.10,
         seed: flags.seed,
         nodes: flags.nodes,
         spares: flags.spares,

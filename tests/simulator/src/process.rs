@@ -93,7 +93,7 @@ impl Process {
                 is_active: false,
                 weight: 1,
                 jobs: jobs.collect(),
-                heavy: [].into(),
+                heavy: None,
             },
             is_wanted: false,
             is_leaving: false,

@@ -64,6 +64,13 @@ impl Scraper {
         &self.views
     }
 
+    /// Sees to it that who owns what in its views is known when they are over.
+    pub(crate) fn note_owners(&self, views: &Views) {
+        for ((_, view), (_, id)) in self.timeline.views().iter().zip(&self.views) {
+            views.owners(*id, view);
+        }
+    }
+
     /// The timeline that it goes by.
     pub(crate) fn timeline(&self) -> &Arc<Timeline> {
         &self.timeline
@@ -89,7 +96,8 @@ impl Scraper {
                 continue;
             };
             let view = view_at(&self.views, slot.unix_ms);
-            if views.owners(view)[slot.target] as usize == self.node {
+            let owners = views.owners(view, self.timeline.view_at(slot.unix_ms));
+            if owners[slot.target] as usize == self.node {
                 slot.scrapes.push(Scrape {
                     node: self.node,
                     life: self.life,
@@ -115,7 +123,7 @@ impl Scraper {
     ) {
         let after = self.numbered(timeline, views, world);
         let before = std::mem::replace(&mut self.views, after);
-        self.timeline = timeline.clone();
+        let former = std::mem::replace(&mut self.timeline, timeline.clone());
         let oldest_ms = now.unix_ms - world.interval_ms_max as i64;
         if self.is_held || same_between(&before, &self.views, oldest_ms, now.unix_ms) {
             return;
@@ -124,6 +132,8 @@ impl Scraper {
             let slots = facts.slots();
             let slot_ms = slots.time_ms(slots.number_at(now.unix_ms));
             let view = self.view_at(slot_ms);
+            views.owners(view, timeline.view_at(slot_ms));
+            views.owners(view_at(&before, slot_ms), former.view_at(slot_ms));
             let is_mine = |view| views.owner(view, target) == Some(self.node);
             if !is_mine(view) || is_mine(view_at(&before, slot_ms)) {
                 continue;

@@ -28,6 +28,9 @@ pub struct Shape {
     pub start_gap: Micros,
     /// What happens to them after that.
     pub rounds: Vec<Round>,
+    /// The most that a node may have of all samples, as a multiple of its share, after costs were
+    /// told.
+    pub skew_max: f64,
     /// How long it goes on after the last round.
     pub after: Micros,
     /// All nodes have to agree this long after a round's faults have ended.
@@ -56,6 +59,9 @@ pub enum Round {
         /// How long.
         for_ms: u64,
     },
+    /// Each node tells the others of the costs of its targets, all at once; then load by samples
+    /// has to be level.
+    Costs,
     /// Anything at once; what is checked is that all is well again soon after.
     Chaos {
         /// How many faults.
@@ -78,6 +84,7 @@ impl Shape {
             detection_ms: 2_000,
             start_gap: 0,
             rounds: Vec::new(),
+            skew_max: 1.10,
             after: 30 * SECOND,
             agree_within: 60 * SECOND,
         }

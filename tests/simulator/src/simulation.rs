@@ -42,6 +42,8 @@ pub struct Simulation {
     pub(crate) figures: Figures,
     pub(crate) trace: Trace,
     pub(crate) breach: Option<Breach>,
+    /// Of each target the index of the member that has it, in a view.
+    pub(crate) owners: Option<(crate::views::ViewId, Vec<u32>)>,
 }
 
 /// Something that happens at its time.
@@ -124,6 +126,7 @@ impl Simulation {
             },
             trace: Trace::new(count),
             breach: None,
+            owners: None,
             random,
             world,
             shape,
@@ -163,6 +166,9 @@ impl Simulation {
             }
         }
         self.measure_skew();
+        if let Some(breach) = self.breach.take() {
+            return Err(Box::new(breach));
+        }
         self.figures.duration = self.now;
         self.figures.tally = self.judge.tally;
         self.figures.views = self.views.count();

@@ -4,7 +4,9 @@
 
 use crate::network::NodeId;
 use crate::world::World;
-use ringscrape_cluster::View;
+use ringscrape_cluster::member::JobId;
+use ringscrape_cluster::{TargetKey, View};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -17,6 +19,8 @@ pub(crate) struct Views {
     nodes: BTreeMap<String, NodeId>,
     by_hash: BTreeMap<u128, ViewId>,
     all: Vec<Known>,
+    /// The targets that are followed, and of which job each is.
+    followed: Vec<(JobId, TargetKey)>,
 }
 
 #[derive(Debug)]
@@ -24,8 +28,9 @@ struct Known {
     members: Vec<NodeId>,
     /// Whether all members have the same jobs and the same weight.
     is_even: bool,
-    /// For each followed target; `NOBODY` if no member has its job.
-    owners: Vec<u16>,
+    /// For each followed target; `NOBODY` if no member has its job. Found when they are first
+    /// needed: most views are replaced before they hold.
+    owners: OnceCell<Vec<u16>>,
 }
 
 const NOBODY: u16 = u16::MAX;
@@ -38,6 +43,7 @@ impl Views {
             nodes: numbered.map(|(node, name)| (name.clone(), node)).collect(),
             by_hash: BTreeMap::new(),
             all: Vec::new(),
+            followed: Vec::new(),
         }
     }
 
@@ -48,12 +54,13 @@ impl Views {
             return *id;
         }
         let node = |name: &str| self.nodes.get(name).map_or(NOBODY, |node| *node as u16);
-        let owners = world.followed().iter().map(|target| {
-            let owner = view.owner(world.jobs[target.job], target.key);
-            owner.map_or(NOBODY, node)
-        });
+        if self.followed.is_empty() {
+            let followed = world.followed().iter();
+            let followed = followed.map(|target| (world.jobs[target.job], target.key));
+            self.followed = followed.collect();
+        }
         let known = Known {
-            owners: owners.collect(),
+            owners: OnceCell::new(),
             members: view
                 .members()
                 .iter()
@@ -75,15 +82,22 @@ impl Views {
         id
     }
 
-    /// Who owns a followed target.
+    /// Who owns a followed target; `None`: nobody, or nobody has needed to know yet.
     pub(crate) fn owner(&self, id: ViewId, target: usize) -> Option<NodeId> {
-        let owner = self.all[id as usize].owners[target];
+        let owner = *self.all[id as usize].owners.get()?.get(target)?;
         (owner != NOBODY).then_some(owner.into())
     }
 
     /// Owners of all followed targets at once; `u16::MAX`: nobody.
-    pub(crate) fn owners(&self, id: ViewId) -> &[u16] {
-        &self.all[id as usize].owners
+    pub(crate) fn owners(&self, id: ViewId, view: &View) -> &[u16] {
+        self.all[id as usize].owners.get_or_init(|| {
+            // What a view finds out it keeps: a thousand nodes would keep a thousand times that.
+            let view = View::new(view.members().to_vec());
+            let node = |name: &str| self.nodes.get(name).map_or(NOBODY, |node| *node as u16);
+            let owner =
+                |(job, key): &(JobId, TargetKey)| view.owner(*job, *key).map_or(NOBODY, node);
+            self.followed.iter().map(owner).collect()
+        })
     }
 
     /// The active members.

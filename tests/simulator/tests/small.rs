@@ -96,3 +96,39 @@ fn fifty_nodes_change_and_crash() {
     let bytes_per_s = figures.datagram_bytes as f64 / (figures.node_time / SECOND) as f64;
     assert!(bytes_per_s < 10_000.0, "{figures}");
 }
+
+/// All at once, each tells of what its targets cost: these are as many changes as there are nodes.
+/// Costs have a heavy tail; the run fails if a node then has more than 1.10 of its share.
+#[test]
+fn load_is_level_by_samples_when_all_have_told_of_costs() {
+    let shape = Shape {
+        targets: 50_000,
+        ..with_rounds(3, 40, &[Round::Costs])
+    };
+    let figures = run(shape);
+    assert_eq!(figures.costs_told, 40);
+    let (samples, _) = figures.skew.unwrap();
+    assert!(samples <= 1.10, "{figures}");
+    assert_eq!(figures.missed_and_doubled(), (0, 0), "{figures}");
+}
+
+/// What a start of many at once costs each of them does not grow with how many they are, but for
+/// the table itself.
+#[test]
+fn many_nodes_join_at_once() {
+    let start = |nodes| {
+        let shape = Shape {
+            targets: 20_000,
+            after: SECOND,
+            ..with_rounds(2, nodes, &[])
+        };
+        let figures = run(shape);
+        let (_, longest) = figures.agreed.middle_and_longest().unwrap();
+        assert!(longest < 40 * SECOND, "{figures}");
+        let (_, stream_bytes, node_time) = figures.start;
+        stream_bytes as f64 * longest as f64 / node_time as f64 / nodes as f64
+    };
+    let (few, many) = (start(40), start(120));
+    // Bytes of exchanges by each node for each node: squared if all had to ask all.
+    assert!(many < few * 2.0, "{few} {many} bytes per node and node");
+}

@@ -40,7 +40,11 @@ pub(super) struct Host {
     pub(super) is_paused: bool,
     pub(super) events: Vec<(u64, Event)>,
     settings: Settings,
+    join: Vec<SocketAddr>,
     joins_left: usize,
+    /// Rounds that may follow one in which nobody answered, as a process has them in its first
+    /// seconds.
+    rounds_left: u32,
     lives: u64,
 }
 
@@ -106,7 +110,7 @@ pub(super) fn wish(is_active: bool) -> Wish {
         is_active,
         weight: 1,
         jobs: [job].into(),
-        heavy: [].into(),
+        heavy: None,
     }
 }
 
@@ -149,7 +153,9 @@ impl Network {
             is_paused: false,
             events: Vec::new(),
             settings: settings(index, name, keys),
+            join: Vec::new(),
             joins_left: 0,
+            rounds_left: 0,
             lives: 0,
         });
         index
@@ -177,6 +183,7 @@ impl Network {
         let host = &mut self.hosts[index];
         let node = host.node.as_mut().unwrap();
         node.join(&addresses, now, &mut out);
+        (host.join, host.rounds_left) = (addresses, 5);
         host.joins_left = out.exchanges.iter().filter(|(n, _)| n.is_empty()).count();
         if host.joins_left == 0 {
             node.join_round_over(now, &mut out);
@@ -341,6 +348,14 @@ impl Network {
         let is_last = pair.is_join && host.joins_left == 1;
         if pair.is_join {
             host.joins_left = host.joins_left.saturating_sub(1);
+        }
+        let is_alone = |node: &Node| node.alive_count() == 0;
+        let in_vain = is_last && host.node.as_ref().is_some_and(is_alone);
+        if in_vain && host.rounds_left > 0 {
+            host.rounds_left -= 1;
+            let again = host.join.clone();
+            host.joins_left = again.len();
+            return self.with(pair.asker, |node, now, out| node.join(&again, now, out));
         }
         self.with(pair.asker, |node, now, out| {
             if is_last {

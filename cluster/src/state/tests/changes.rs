@@ -1,6 +1,8 @@
 //! Planned changes: every slot is scraped exactly once, whatever gets lost.
 
-use super::network::{Network, wish};
+use super::network::{JOB, Network, START_MS, wish};
+use crate::member::JobVersion;
+use crate::state::Event;
 use proptest::prelude::*;
 
 fn changes(seed: u64, lost_percent: u32, skew_ms: i64) {
@@ -114,4 +116,75 @@ fn a_rolling_restart_misses_nothing() {
     }
     let until_ms = network.time_ms - 3_000;
     assert_eq!(network.missed_and_double(from_ms, until_ms), (0, 0));
+}
+
+/// What is agreed lies ahead of all clocks, also of one that is minutes ahead and that the others
+/// have not met yet.
+#[test]
+fn no_change_holds_in_the_past_of_anybody() {
+    for seed in 0..5 {
+        let mut network = Network::cluster(seed, 3);
+        network.nodes[2].skew_ms = 200_000;
+        let from_ms = network.time_ms;
+        let new = network.start("new", 0, &[0, 1]);
+        network.run(1_000);
+        network.join_round_over(new);
+        network.wish(new, wish(1, 7));
+        network.run(900_000);
+        let skew_ms = network.nodes[2].skew_ms;
+        let mut agreed = 0;
+        for index in [0, 1, new] {
+            for (at_ms, event) in &network.nodes[index].events {
+                if let Event::Agreed {
+                    from_ms: effect_ms, ..
+                } = event
+                    && *at_ms > from_ms
+                {
+                    agreed += 1;
+                    let clock_ms = START_MS + *at_ms as i64 + skew_ms;
+                    assert!(*effect_ms > clock_ms, "{} ms late", clock_ms - effect_ms);
+                }
+            }
+        }
+        assert!(agreed > 0);
+        assert_eq!(network.active(), [0, 1, 2, new]);
+    }
+}
+
+/// A node that is restarted has not changed its settings: a tie stays as it was decided.
+#[test]
+fn a_restart_is_no_newer_setting() {
+    let mut network = Network::cluster(8, 2);
+    network.run(5_000);
+    let newer = |hash, since_ms| {
+        let mut wish = wish(1, hash);
+        wish.jobs = wish
+            .jobs
+            .iter()
+            .map(|job| JobVersion { since_ms, ..*job })
+            .collect();
+        wish
+    };
+    let changed_ms = network.now(1).unix_ms;
+    network.wish(1, newer(8, changed_ms));
+    network.run(15_000);
+    let hash = |network: &mut Network| {
+        let now_ms = network.now(0).unix_ms;
+        let view = network.state(0).timeline().view_at(now_ms).clone();
+        view.job(JOB).map(|ring| ring.config_hash)
+    };
+    assert_eq!(hash(&mut network), Some(8), "the newer of two");
+    for is_quick in [true, false] {
+        network.kill(0);
+        network.run(if is_quick { 300 } else { 20_000 });
+        network.nodes[0].set_join(&[1]);
+        network.restart(0);
+        let started_ms = network.now(0).unix_ms;
+        network.wish(0, newer(7, started_ms));
+        network.run(300);
+        network.join_round_over(0);
+        network.run(20_000);
+        assert_eq!(network.active(), [0, 1]);
+        assert_eq!(hash(&mut network), Some(8));
+    }
 }

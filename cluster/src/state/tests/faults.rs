@@ -180,3 +180,65 @@ fn an_accuser_that_dies_later_was_right() {
     network.run(10_000);
     assert_eq!(network.active(), [3, 4, 5]);
 }
+
+/// Nobody may ever answer: then its share is not left alone for ever.
+#[test]
+fn who_stood_still_and_is_cut_off_goes_on() {
+    let mut network = Network::cluster(2, 3);
+    network.nodes[1].is_paused = true;
+    network.run(30_000);
+    network.split(&[1], &[0, 2]);
+    network.nodes[1].is_paused = false;
+    network.run(5_000);
+    assert!(!network.has_event(1, |event| *event == Event::GoOn));
+    network.run(25_000);
+    assert!(network.has_event(1, |event| *event == Event::Isolated(true)));
+    assert!(network.has_event(1, |event| *event == Event::GoOn));
+    network.cut.clear();
+    network.run(40_000);
+    assert_eq!(network.active(), [0, 1, 2]);
+}
+
+/// Also who did not find the dead itself knows that it did not leave.
+#[test]
+fn all_are_told_of_a_crash() {
+    let mut network = Network::cluster(5, 4);
+    let killed_ms = network.now(2).unix_ms;
+    network.kill(2);
+    network.run(10_000);
+    for index in [0, 1, 3] {
+        let is_told = |event: &Event| match event {
+            Event::Crashed { name, until_ms, .. } => {
+                &**name == "n2" && (until_ms - killed_ms).abs() < 1_000
+            }
+            _ => false,
+        };
+        assert!(network.has_event(index, is_told), "n{index}");
+        let count = network.nodes[index].events.iter();
+        let count = count
+            .filter(|(_, event)| matches!(event, Event::Crashed { .. }))
+            .count();
+        assert_eq!(count, 1);
+    }
+}
+
+/// A side that is a little smaller must not take itself for the larger one.
+#[test]
+fn the_smaller_side_of_many_takes_over_nothing() {
+    let mut network = Network::cluster(6, 44);
+    let (small, large): (Vec<usize>, Vec<usize>) = ((0..21).collect(), (21..44).collect());
+    network.split(&small, &large);
+    network.run(20_000);
+    for index in small.clone() {
+        let is_accuser = |event: &Event| matches!(event, Event::Accused { .. });
+        assert!(!network.has_event(index, is_accuser), "n{index}");
+        assert!(network.has_event(index, |event| *event == Event::Isolated(true)));
+    }
+    let now_ms = network.now(30).unix_ms;
+    let of_large = network.state(30).timeline().view_at(now_ms).members().len();
+    assert_eq!(of_large, large.len());
+    network.cut.clear();
+    network.run(60_000);
+    assert_eq!(network.active().len(), 44);
+    assert!(large.iter().all(|index| network.deaths(*index).is_empty()));
+}

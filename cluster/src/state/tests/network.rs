@@ -1,10 +1,11 @@
 //! Nodes' states, exchanges that take time and get lost, a plain failure detector -> who scraped
 //! which slot.
 
+use super::own;
 use crate::key::TargetKey;
 use crate::member::{JobId, JobVersion};
 use crate::now::Now;
-use crate::state::{Death, Delta, Event, Own, State, Summary, Wish};
+use crate::state::{Death, Delta, Event, Own, Part, Sketch, State, Summary, Wants, Wish};
 use core::net::SocketAddr;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -62,10 +63,10 @@ struct Heard {
 }
 
 enum Message {
-    Open(usize, usize, u64, Summary),
-    Answer(usize, usize, u64, Delta, Summary),
-    Rest(usize, usize, u64, Delta, Summary),
-    End(usize, usize, u64, Summary),
+    Open(usize, usize, u64, Summary, Sketch),
+    Answer(usize, usize, u64, Summary, Delta, Part),
+    Rest(usize, usize, u64, Summary, Delta, Wants),
+    End(usize, usize, u64, Summary, Delta),
 }
 
 pub(super) fn wish(weight: u32, config_hash: u64) -> Wish {
@@ -78,7 +79,7 @@ pub(super) fn wish(weight: u32, config_hash: u64) -> Wish {
         is_active: true,
         weight,
         jobs: [job].into(),
-        heavy: [].into(),
+        heavy: None,
     }
 }
 
@@ -131,16 +132,10 @@ impl Network {
         let node = &mut self.nodes[index];
         let incarnation = (node.incarnation + 1).max(now.unix_ms as u64);
         let own = Own {
-            name: node.name.clone(),
             gossip_address: node.address,
-            http_address: "".into(),
-            zone: "".into(),
-            software: "".into(),
             incarnation,
-            detection_ms: DETECTION_MS,
             seed,
-            wait_for_size: 0,
-            wait_timeout_ms: 0,
+            ..own(&node.name)
         };
         node.state = Some(State::new(own, now));
         node.is_stopped = false;
@@ -327,6 +322,7 @@ impl Network {
     fn packet(&mut self, from: usize, to: usize) {
         let sender = self.nodes[from].state.as_ref().unwrap();
         let (incarnation, digest) = (sender.incarnation(), sender.digest());
+        let followers = sender.followers().to_vec();
         let name = self.nodes[from].name.clone();
         let (now, time_ms) = (self.now(to), self.time_ms);
         if !sender.may_gossip() {
@@ -349,7 +345,8 @@ impl Network {
             let since_ms = *heard.defunct_ms.get_or_insert(time_ms);
             time_ms - since_ms >= 1_000
         };
-        self.state(to).contact(&name, incarnation, now);
+        self.state(to)
+            .contact(&name, incarnation, digest, &followers, now);
         if is_new {
             self.state(to).up(&name, incarnation, now);
         }
@@ -368,8 +365,9 @@ impl Network {
 
     fn open(&mut self, from: usize, to: usize) {
         let now = self.now(from);
-        let summary = self.state(from).summary(now);
-        self.send(Message::Open(from, to, self.time_ms, summary));
+        let summary = self.state(from).summary(None, now);
+        let sketch = self.state(from).sketch();
+        self.send(Message::Open(from, to, self.time_ms, summary, sketch));
     }
 
     fn send(&mut self, message: Message) {
@@ -384,33 +382,43 @@ impl Network {
 
     fn deliver(&mut self, message: Message) {
         match message {
-            Message::Open(from, to, at_ms, summary) if self.is_reachable(from, to) => {
+            Message::Open(from, to, at_ms, theirs, sketch) if self.is_reachable(from, to) => {
                 let now = self.now(to);
                 let state = self.state(to);
-                let delta = state.delta_for(&summary);
-                state.heard(&summary, None, now);
-                let own = state.summary(now);
-                self.send(Message::Answer(to, from, at_ms, delta, own));
+                let (delta, part) = state.answer(&theirs, &sketch);
+                state.heard(&theirs, None, now);
+                let own = state.summary(Some(&theirs.name), now);
+                self.send(Message::Answer(to, from, at_ms, own, delta, part));
             }
-            Message::Answer(from, to, at_ms, delta, summary) if self.is_reachable(from, to) => {
+            Message::Answer(from, to, at_ms, theirs, delta, part)
+                if self.is_reachable(from, to) =>
+            {
                 let (now, round_trip_ms) = (self.now(to), self.time_ms - at_ms);
                 let state = self.state(to);
                 state.merge(delta, now);
-                state.heard(&summary, Some(round_trip_ms), now);
-                let (delta, own) = (state.delta_for(&summary), state.summary(now));
-                self.send(Message::Rest(to, from, self.time_ms, delta, own));
+                state.heard(&theirs, Some(round_trip_ms), now);
+                let (delta, wants) = state.counter(&theirs, &part);
+                if wants.is_nothing() {
+                    state.answered(round_trip_ms, now);
+                }
+                let own = state.summary(Some(&theirs.name), now);
+                self.send(Message::Rest(to, from, self.time_ms, own, delta, wants));
             }
-            Message::Rest(from, to, at_ms, delta, summary) if self.is_reachable(from, to) => {
+            Message::Rest(from, to, at_ms, theirs, delta, wants) if self.is_reachable(from, to) => {
                 let (now, round_trip_ms) = (self.now(to), self.time_ms - at_ms);
                 let state = self.state(to);
                 state.merge(delta, now);
-                state.heard(&summary, Some(round_trip_ms), now);
-                let own = state.summary(now);
-                self.send(Message::End(to, from, self.time_ms, own));
+                state.heard(&theirs, Some(round_trip_ms), now);
+                state.answered(round_trip_ms, now);
+                let delta = state.requested(&theirs, &wants);
+                let own = state.summary(Some(&theirs.name), now);
+                self.send(Message::End(to, from, self.time_ms, own, delta));
             }
-            Message::End(from, to, at_ms, summary) if self.is_reachable(from, to) => {
+            Message::End(from, to, at_ms, theirs, delta) if self.is_reachable(from, to) => {
                 let (now, round_trip_ms) = (self.now(to), self.time_ms - at_ms);
-                self.state(to).heard(&summary, Some(round_trip_ms), now);
+                self.state(to).merge(delta, now);
+                self.state(to).heard(&theirs, Some(round_trip_ms), now);
+                self.state(to).answered(round_trip_ms, now);
             }
             _ => {}
         }
@@ -432,7 +440,9 @@ impl Network {
             network.wish(index, wish(1, 7));
         }
         network.run(15_000);
-        assert_eq!(network.active(), (0..nodes).collect::<Vec<_>>());
+        let mut active = network.active();
+        active.sort_unstable();
+        assert_eq!(active, (0..nodes).collect::<Vec<_>>());
         network
     }
 

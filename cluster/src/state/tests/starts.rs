@@ -1,7 +1,8 @@
 //! Starts: alone, together, apart, under a name that is taken.
 
 use super::network::{Network, wish};
-use crate::state::{Death, Event, Refusal};
+use crate::state::snapshot::MemberStatus;
+use crate::state::{Death, Delta, Event, MemberState, Refusal};
 
 #[test]
 fn who_is_alone_scrapes_at_once() {
@@ -119,4 +120,63 @@ fn a_node_may_come_back_at_another_address() {
     network.run(20_000);
     assert!(!network.has_event(moved, |event| matches!(event, Event::Refused(_))));
     assert_eq!(network.active().len(), 3);
+}
+
+/// A node that founded a cluster of its own, with a clock that is behind, joins the larger one,
+/// which has lost nobody.
+#[test]
+fn who_is_alone_joins_those_who_are_not_whatever_its_clock_says() {
+    for seed in 0..5 {
+        let mut network = Network::cluster(seed, 3);
+        let alone = network.start("z", -600_000, &[]);
+        network.split(&[alone], &[0, 1, 2]);
+        network.join_round_over(alone);
+        network.wish(alone, wish(1, 7));
+        network.run(10_000);
+        network.cut.clear();
+        let from_ms = network.time_ms;
+        network.nodes[alone].skew_ms = 0;
+        network.run(60_000);
+        assert_eq!(network.active(), [0, 1, 2, alone]);
+        assert!((0..3).all(|index| network.deaths(index).is_empty()));
+        assert!(matches!(network.deaths(alone)[..], [Death::Merged { .. }]));
+        let (missed, _) = network.missed_and_double(from_ms, network.time_ms - 1_000);
+        assert_eq!(missed, 0);
+    }
+}
+
+/// An entry of a life that cannot be is not taken: it would shut out the lives that can.
+#[test]
+fn lives_of_the_far_future_are_not_believed() {
+    let mut network = Network::cluster(1, 3);
+    let now = network.now(0);
+    let cluster = network.state(0).summary(None, now).cluster;
+    for name in ["n1", "n2", "never"] {
+        let of_them = network.state(1).snapshot(now).members;
+        let mut forged = (*of_them[1].member).clone();
+        forged.name = name.into();
+        forged.incarnation = 1 << 53;
+        let mut delta = Delta::nothing(cluster);
+        delta.members.push(forged.into());
+        for index in 0..2 {
+            network.state(index).merge(delta.clone(), now);
+            network.state(index).contact(name, 1 << 53, 0, &[], now);
+        }
+    }
+    network.run(20_000);
+    assert_eq!(network.active(), [0, 1, 2]);
+    for index in 0..3 {
+        let now = network.now(index);
+        assert!(network.state(index).incarnation() < 1 << 52);
+        let snapshot = network.state(index).snapshot(now);
+        assert_eq!(snapshot.members.len(), 3);
+        let state = |m: &MemberStatus| m.state;
+        assert!(
+            snapshot
+                .members
+                .iter()
+                .map(state)
+                .all(|s| s == MemberState::Active)
+        );
+    }
 }
