@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ringscrape_load::{
-    BreakdownArgs, CompareArgs, DemoArgs, FleetArgs, ProfileArgs, SaturateArgs, SinkArgs, compare,
-    demo, fleet, portrait, sink,
+    BreakdownArgs, CompareArgs, DemoArgs, DrillArgs, FleetArgs, ProfileArgs, SaturateArgs,
+    SinkArgs, compare, demo, fleet, portrait, sink,
 };
 
 #[derive(Parser)]
@@ -31,6 +31,7 @@ enum Load {
     Sink(SinkArgs),
     Compare(CompareArgs),
     Saturate(SaturateArgs),
+    Drill(DrillArgs),
     Breakdown(BreakdownArgs),
     Profile(ProfileArgs),
 }
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             Load::Sink(args) => sink::run(args),
             Load::Compare(args) => compare::run(args),
             Load::Saturate(args) => compare::saturate::run(args),
+            Load::Drill(args) => compare::drill::run(args),
             Load::Breakdown(args) => compare::breakdown::run(args),
             Load::Profile(args) => portrait::run(args),
         },

@@ -31,6 +31,7 @@ pub mod portrait;
 
 pub use compare::CompareArgs;
 pub use compare::breakdown::BreakdownArgs;
+pub use compare::drill::DrillArgs;
 pub use compare::saturate::SaturateArgs;
 pub use demo::DemoArgs;
 pub use error::Error;

@@ -40,6 +40,12 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, fd, interest, token)
     }
 
+    /// Needed before closing where a child of this process may be starting: between its fork and
+    /// its exec it holds a copy of the descriptor, and events of a closed one go on coming.
+    pub(crate) fn remove(&self, fd: &impl AsRawFd) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_DEL, fd, 0, 0)
+    }
+
     fn control(&self, op: i32, fd: &impl AsRawFd, events: u32, token: u64) -> io::Result<()> {
         let mut event = Event { events, u64: token };
         // SAFETY: `event` is valid for the call; the kernel copies it.

@@ -25,6 +25,8 @@ pub(super) struct Load {
     pub(super) sink: SinkArgs,
     /// Ask for remote write 2.0 in the configuration.
     pub(super) remote_write_v2: bool,
+    /// Have it write to a second sink as well, which takes everything at all times.
+    pub(super) second_endpoint: bool,
     /// Core that the agent may use; `None` for all.
     pub(super) core: Option<usize>,
 }
@@ -33,6 +35,8 @@ pub(super) struct Load {
 pub(super) struct Bench {
     pub(super) fleet: Fleet,
     pub(super) sink: Sink,
+    /// The second one, if it was asked for.
+    pub(super) second: Option<Sink>,
     pub(super) process: Process,
     started: Instant,
     targets: u64,
@@ -56,15 +60,23 @@ impl Bench {
             ..load.fleet.clone()
         };
         let fleet = Fleet::start(&fleet_args)?;
-        let sink = Sink::start(&SinkArgs {
+        let sink_args = SinkArgs {
             listen: ([127, 0, 0, 1], 0).into(),
             expect_targets: u64::from(fleet_args.targets),
             expect_series: u64::from(fleet_args.series),
             scrape_interval: fleet_args.scrape_interval,
             ..load.sink.clone()
-        })?;
+        };
+        let sink = Sink::start(&sink_args)?;
+        let second = match load.second_endpoint {
+            true => Some(Sink::start(&sink_args)?),
+            false => None,
+        };
         let (config, scrape_config) = (dir.join("config.yml"), dir.join("scrape.yml"));
         let mut text = fleet::config(&fleet_args, &file_sd, Some(&sink.url()));
+        if let Some(second) = &second {
+            text.push_str(&format!("  - url: {}\n", second.url()));
+        }
         if load.remote_write_v2 {
             // The endpoint is the last thing in the text.
             text.push_str("    protobuf_message: io.prometheus.write.v2.Request\n");
@@ -78,17 +90,27 @@ impl Bench {
             data_dir: data.display().to_string(),
             listen: process::free_address(0)?.to_string(),
         };
+        let mut arguments = agent.arguments(&places);
+        if let Some(second) = &second {
+            // An agent that is told its receivers on the command line.
+            let named = arguments.iter().filter(|word| word.contains(&sink.url()));
+            let also: Vec<String> = named
+                .map(|word| word.replace(&sink.url(), &second.url()))
+                .collect();
+            arguments.extend(also);
+        }
         let started = Instant::now();
         let process = Process::start_on(
             &agent.name,
             agent.program(),
-            &agent.arguments(&places),
+            &arguments,
             dir.join("agent.log"),
             load.core,
         )?;
         Ok(Bench {
             fleet,
             sink,
+            second,
             process,
             started,
             targets: u64::from(fleet_args.targets),
@@ -163,7 +185,7 @@ pub(super) fn run(
             ..SinkArgs::default()
         },
         remote_write_v2: args.remote_write_v2,
-        core: None,
+        ..Load::default()
     };
     let mut bench = Bench::start(agent, &load, dir)?;
     let cold = bench.cold_start()?;

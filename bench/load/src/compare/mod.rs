@@ -3,6 +3,7 @@
 mod agents;
 pub mod breakdown;
 mod classes;
+pub mod drill;
 mod figures;
 mod machine;
 mod measure;

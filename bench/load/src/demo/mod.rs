@@ -1,6 +1,7 @@
-//! Flags -> fleet, engine and sink in one run with a live display, and a verdict.
+//! Flags -> fleet, engines and sink in one run with a live display, and a verdict.
 
 mod display;
+mod engines;
 mod figures;
 
 use std::io::IsTerminal as _;
@@ -13,13 +14,12 @@ use clap::Args;
 
 use crate::error::Error;
 use crate::fleet::{self, Fleet, FleetArgs, FleetReport};
-use crate::http::client;
-use crate::process::{self, Process};
 use crate::profile::Profile;
 use crate::sink::{Sink, SinkArgs, SinkReport};
 use crate::units::{parse_duration, parse_percent};
 use crate::{output, sys};
 use display::Display;
+use engines::Engines;
 use figures::Figures;
 
 /// Run fake exporters, the engine and a verifying receiver together and show what happens.
@@ -48,7 +48,10 @@ pub struct DemoArgs {
     /// Give each target label values of its own.
     #[arg(long)]
     pub unlike: bool,
-    /// Port of the engine's API; another one is taken if it is in use.
+    /// Engines to run; more than one form a cluster.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub nodes: u16,
+    /// Port of the engine's API, of further ones those after it; others are taken if in use.
     #[arg(long, default_value_t = 9095)]
     pub web_port: u16,
     /// Keep the configuration, the log and the data of the engine in this directory.
@@ -70,9 +73,6 @@ impl Default for DemoArgs {
         <Defaults as clap::Parser>::parse_from(["demo"]).args
     }
 }
-
-/// How long the engine may take to answer `/-/ready`, and to end.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `ringscrape demo`: exit code 0 only if every sample was verified; ctrl-c ends it early, cleanly.
 ///
@@ -110,24 +110,13 @@ pub fn run(args: DemoArgs) -> Result<ExitCode, Error> {
         &config,
         &fleet::config(&fleet_args, &file_sd, Some(&sink.url())),
     )?;
-    let listen = process::free_address(args.web_port)?;
-    let program = match &args.engine {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().map_err(Error::io("find this program"))?,
-    };
-    let arguments = [
-        "run".to_owned(),
-        format!("--config.file={}", config.display()),
-        format!("--storage.path={}", dir.join("data").display()),
-        format!("--web.listen-address={listen}"),
-    ];
-    let engine = Process::start("the engine", &program, &arguments, dir.join("engine.log"))?;
+    let program = engines::program(args.engine.as_ref())?;
+    let engines = Engines::start(args.nodes, &program, &config, &dir, args.web_port)?;
     let demo = Demo {
         args,
         fleet,
         sink,
-        engine,
-        listen,
+        engines,
     };
     demo.run()
 }
@@ -136,21 +125,25 @@ struct Demo {
     args: DemoArgs,
     fleet: Fleet,
     sink: Sink,
-    engine: Process,
-    listen: SocketAddr,
+    engines: Engines,
 }
 
 impl Demo {
     fn run(mut self) -> Result<ExitCode, Error> {
-        self.wait_ready()?;
+        self.engines.wait_ready()?;
         let live = std::io::stdout().is_terminal();
         output::say(&format!(
             "{} targets x {} series every {:?}, verified at the receiver\n\
-             engine: http://{} (try /api/v1/targets and /metrics)\n",
+             {}: {} (try /targets and /metrics)\n",
             figures::thousands(u64::from(self.args.targets)),
             figures::thousands(u64::from(self.args.series)),
             self.args.scrape_interval,
-            self.listen
+            if self.args.nodes == 1 {
+                "engine"
+            } else {
+                "nodes"
+            },
+            self.engines.urls().join(" ")
         ))?;
         let mut display = Display::new(live);
         let mut figures = Figures::default();
@@ -158,21 +151,21 @@ impl Demo {
         let pause = Duration::from_secs(if live { 1 } else { 5 });
         let mut next = start + pause;
         while start.elapsed() < self.args.duration && !sys::signalled() {
-            self.engine.check()?;
+            self.engines.check()?;
             std::thread::sleep(Duration::from_millis(50));
             if Instant::now() >= next {
                 next += pause;
                 let sink = self.sink.stats()?;
                 let fleet = self.fleet.report(None)?;
-                figures.update(&sink, &fleet, self.engine.usage(), self.matched());
+                figures.update(&sink, &fleet, self.engines.usage(), self.engines.matched());
                 display.show(&figures, start.elapsed(), self.args.duration)?;
             }
         }
         let early = sys::signalled();
-        figures.matched = self.matched().or(figures.matched);
-        let usage = self.engine.usage();
-        let ended = self.engine.stop(PATIENCE);
-        // The engine is gone: what it had not delivered will not come any more.
+        figures.matched = self.engines.matched().or(figures.matched);
+        let usage = self.engines.usage();
+        let ended = self.engines.stop();
+        // They are gone: what they had not delivered will not come any more.
         let sink = self.sink.stop()?;
         let fleet = self.fleet.stop()?;
         figures.update(&sink, &fleet, usage, figures.matched);
@@ -187,30 +180,6 @@ impl Demo {
         } else {
             ExitCode::FAILURE
         })
-    }
-
-    fn wait_ready(&mut self) -> Result<(), Error> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            self.engine.check()?;
-            match client::get(self.listen, "/-/ready") {
-                Ok(_) => return Ok(()),
-                Err(_) if sys::signalled() => {
-                    return Err(Error::Child("stopped before the engine was ready".into()));
-                }
-                Err(error) if Instant::now() >= end => {
-                    return Err(Error::Child(format!(
-                        "the engine was not ready within {PATIENCE:?}: {error}"
-                    )));
-                }
-                Err(_) => std::thread::sleep(Duration::from_millis(20)),
-            }
-        }
-    }
-
-    fn matched(&self) -> Option<f64> {
-        let body = client::get(self.listen, "/metrics").ok()?;
-        figures::matched_share(&String::from_utf8_lossy(&body))
     }
 }
 

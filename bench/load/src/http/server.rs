@@ -202,7 +202,9 @@ impl<H: Handler> Server<'_, H> {
     }
 
     fn close(&mut self, slot: usize) {
-        if self.connections[slot].take().is_some() {
+        if let Some(connection) = self.connections[slot].take() {
+            // Events of this one must not be taken for those of the slot's next user.
+            let _ = self.epoll.remove(&connection.stream);
             self.free.push(slot);
         }
     }

@@ -42,6 +42,7 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 pub struct Sink {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
+    down: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<SinkReport, Error>>>,
 }
 
@@ -52,7 +53,8 @@ impl Sink {
     /// `Io` when the address is taken, `Invalid` when a flag makes no sense.
     pub fn start(args: &SinkArgs) -> Result<Sink, Error> {
         sys::raise_open_files();
-        let mut handler = serve::Receiving::new(args)?;
+        let down = Arc::new(AtomicBool::new(false));
+        let mut handler = serve::Receiving::new(args, down.clone())?;
         let listener = fleet::bind(args.listen, 1024)?;
         let address = listener
             .local_addr()
@@ -79,6 +81,7 @@ impl Sink {
         Ok(Sink {
             address,
             stop,
+            down,
             thread: Some(thread),
         })
     }
@@ -115,6 +118,11 @@ impl Sink {
     /// `Http` when the sink's thread is gone.
     pub fn window(&self) -> Result<SinkWindow, Error> {
         output::fetch(self.address, "/window")
+    }
+
+    /// From now on every connection is closed unanswered, or requests are answered again.
+    pub fn set_down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
     }
 
     /// Stops receiving and gives the final report; stop the sender first.

@@ -1,5 +1,7 @@
 //! A remote write request -> an answer, its samples verified.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::args::SinkArgs;
@@ -19,6 +21,8 @@ const SETTLE_MS: i64 = 15_000;
 /// The handler of a sink's server.
 pub(super) struct Receiving {
     args: SinkArgs,
+    /// Set from outside: as in the time that the flags name.
+    told_down: Arc<AtomicBool>,
     verifier: Verifier,
     decompressor: Decompressor,
     /// By the protocol's number.
@@ -34,9 +38,10 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    pub(super) fn new(args: &SinkArgs) -> Result<Receiving, Error> {
+    pub(super) fn new(args: &SinkArgs, told_down: Arc<AtomicBool>) -> Result<Receiving, Error> {
         Ok(Receiving {
             args: args.clone(),
+            told_down,
             verifier: Verifier::new(args.expectations()?),
             decompressor: Decompressor::new(),
             used: Protocol::ALL.map(|protocol| ProtocolUse {
@@ -58,10 +63,11 @@ impl Receiving {
     }
 
     fn down(&self) -> bool {
-        self.args.down_from.is_some_and(|from| {
+        let by_flag = self.args.down_from.is_some_and(|from| {
             let age = self.age();
             age >= from && age < from + self.args.down_for
-        })
+        });
+        by_flag || self.told_down.load(Ordering::Relaxed)
     }
 
     fn write(&mut self, request: &Request<'_>) -> Reply {
