@@ -22,6 +22,8 @@ const WORTH_DEADLINE_MS: u64 = 200;
 const POLL_SAMPLES_MAX: u32 = 10_000;
 /// Reads of the log in one `poll`, those of other routes' records included.
 const POLL_READS_MAX: u32 = 1_024;
+/// Batches that are made while the receiver takes nothing: what is in the log costs no memory.
+const BATCHES_IN_OUTAGE_MAX: usize = 8;
 /// Pause after the log had something that it could not give yet.
 pub(super) const PENDING_MS: u64 = 100;
 
@@ -155,7 +157,7 @@ impl ShardQueue {
 
     pub(super) fn open_deadline_ms(&self) -> u64 {
         let wait_ms = self.endpoint.queue.batch_send_deadline_ms;
-        let worth = self.open.request.raw_len() >= BATCH_BYTES_WORTH;
+        let worth = self.is_hurried || self.open.request.raw_len() >= BATCH_BYTES_WORTH;
         self.open.opened_ms
             + if worth {
                 wait_ms.min(WORTH_DEADLINE_MS)
@@ -171,7 +173,10 @@ impl ShardQueue {
 
     /// Makes the open batch a request and sends it, if it may go now.
     pub(super) fn close(&mut self, now: Now, free: &mut u32, out: &mut Vec<Request>) -> bool {
-        let batches_max = self.endpoint.queue.requests_in_flight_max.max(1) as usize;
+        let mut batches_max = self.endpoint.queue.requests_in_flight_max.max(1) as usize;
+        if self.retrying_until_ms.is_some() {
+            batches_max = batches_max.min(BATCHES_IN_OUTAGE_MAX);
+        }
         if *free == 0
             || self.window.active().len() >= batches_max
             || self.window.conflicts(&self.open)

@@ -10,7 +10,7 @@ use ringscrape_wal::error::{Damage, ReadError};
 use ringscrape_wal::log::ShardLog;
 use ringscrape_wal::reader::LogReader;
 use ringscrape_wal::scrape::Position;
-use ringscrape_wal::segments::DiskRead;
+use ringscrape_wal::segments::{DiskRead, Readable, Segments};
 use ringscrape_wal::storage::Storage;
 use ringscrape_wal::tail::TailRead;
 use std::path::PathBuf;
@@ -22,7 +22,10 @@ const CACHE_BYTES: usize = 16 << 20;
 /// What one endpoint keeps between polls to read one shard's log.
 #[derive(Debug)]
 pub struct EndpointReader {
-    endpoint: Box<str>,
+    /// Its identity, and those it had before.
+    identities: Vec<Box<str>>,
+    /// Records before it are wanted whatever their route.
+    all_until: Position,
     files: LogReader,
     /// Files were read since the endpoint was last up to the tail.
     behind: bool,
@@ -36,7 +39,8 @@ impl EndpointReader {
     /// A reader of the records for the endpoint with this identity, in the log kept in `dir`.
     pub fn new(endpoint: &str, storage: Arc<dyn Storage>, dir: PathBuf) -> Self {
         Self {
-            endpoint: endpoint.into(),
+            identities: vec![endpoint.into()],
+            all_until: Position::default(),
             files: LogReader::with_cache(storage, dir, CACHE_BYTES),
             behind: false,
             route: None,
@@ -45,9 +49,29 @@ impl EndpointReader {
         }
     }
 
+    /// Records for these identities are for the endpoint as well.
+    pub fn set_former(&mut self, identities: impl IntoIterator<Item = Box<str>>) {
+        self.identities.truncate(1);
+        self.identities.extend(identities);
+        self.route = None;
+    }
+
+    /// Records before `until` are for the endpoint, whatever their route.
+    pub fn set_all_until(&mut self, until: Position) {
+        self.all_until = until;
+    }
+
     /// What to give to `ShardQueue::poll`. `log` is the log of this reader's directory.
     pub fn over<'a>(&'a mut self, log: &'a ShardLog) -> FromLog<'a> {
         FromLog { reader: self, log }
+    }
+
+    /// Same, over the segments of a directory that nobody writes any more.
+    pub fn over_files<'a>(&'a mut self, segments: &'a Segments) -> FromFiles<'a> {
+        FromFiles {
+            reader: self,
+            segments,
+        }
     }
 
     /// Whether the endpoint reads files, because it is behind what is in memory.
@@ -82,6 +106,7 @@ pub struct FromLog<'a> {
 impl LogSource for FromLog<'_> {
     fn next(&mut self, from: Position) -> Next {
         let reader = &mut *self.reader;
+        let from = self.log.place_of(from);
         match self.log.tail_after(from) {
             TailRead::Empty => {
                 reader.caught_up();
@@ -89,7 +114,7 @@ impl LogSource for FromLog<'_> {
             }
             TailRead::Entry(entry) => {
                 reader.caught_up();
-                if reader.wants(&entry.scrape.route) {
+                if entry.position < reader.all_until || reader.wants(&entry.scrape.route) {
                     Next::Record(entry.clone())
                 } else {
                     Next::Skip { next: entry.end }
@@ -97,31 +122,8 @@ impl LogSource for FromLog<'_> {
             }
             TailRead::Behind => match self.log.segments().readable_from(from) {
                 DiskRead::Segment(readable) => {
-                    reader.behind = true;
-                    let endpoint = &reader.endpoint;
-                    let mut wanted = |route: &Route| has(route, endpoint);
-                    match reader.files.next(&readable, from, &mut wanted) {
-                        Ok(Some(entry)) => Next::Record(entry),
-                        Ok(None) if readable.next > from => Next::Skip {
-                            next: readable.next,
-                        },
-                        Ok(None) => Next::Pending,
-                        // Somebody deleted it: what was in it is not coming back.
-                        Err(error)
-                            if error.source.kind() == std::io::ErrorKind::NotFound
-                                && readable.next > from =>
-                        {
-                            reader.segments_missing += 1;
-                            reader.error = Some(error);
-                            Next::Skip {
-                                next: readable.next,
-                            }
-                        }
-                        Err(error) => {
-                            reader.error = Some(error);
-                            Next::Pending
-                        }
-                    }
+                    let next = next_of(&readable, self.log);
+                    reader.read(&readable, from, next)
                 }
                 // Recovery has not told yet what is there.
                 DiskRead::NotYet | DiskRead::Nothing => Next::Pending,
@@ -130,7 +132,52 @@ impl LogSource for FromLog<'_> {
     }
 }
 
+/// The files of a log that nobody writes any more, for the time of a poll.
+#[derive(Debug)]
+pub struct FromFiles<'a> {
+    reader: &'a mut EndpointReader,
+    segments: &'a Segments,
+}
+
+impl LogSource for FromFiles<'_> {
+    fn next(&mut self, from: Position) -> Next {
+        match self.segments.readable_from(from) {
+            DiskRead::Segment(readable) => self.reader.read(&readable, from, readable.next),
+            DiskRead::Nothing => Next::End,
+            DiskRead::NotYet => Next::Pending,
+        }
+    }
+}
+
 impl EndpointReader {
+    /// What the file has at `from` for this endpoint; `next`: where to go on if it has nothing
+    /// more.
+    fn read(&mut self, readable: &Readable, from: Position, next: Position) -> Next {
+        self.behind = true;
+        let (identities, all_until) = (&self.identities, self.all_until);
+        let mut wanted = |route: &Route| from < all_until || has(route, identities);
+        match self.files.next(readable, from, &mut wanted) {
+            Ok(Some(entry))
+                if entry.position >= all_until && !has(&entry.scrape.route, identities) =>
+            {
+                Next::Skip { next: entry.end }
+            }
+            Ok(Some(entry)) => Next::Record(entry),
+            Ok(None) if next > from => Next::Skip { next },
+            Ok(None) => Next::Pending,
+            // Somebody deleted it: what was in it is not coming back.
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && next > from => {
+                self.segments_missing += 1;
+                self.error = Some(error);
+                Next::Skip { next }
+            }
+            Err(error) => {
+                self.error = Some(error);
+                Next::Pending
+            }
+        }
+    }
+
     /// Lets go of the file and the definitions.
     fn caught_up(&mut self) {
         if std::mem::take(&mut self.behind) {
@@ -142,7 +189,7 @@ impl EndpointReader {
         match self.route {
             Some((id, wants)) if id == route.id => wants,
             _ => {
-                let wants = has(route, &self.endpoint);
+                let wants = has(route, &self.identities);
                 self.route = Some((route.id, wants));
                 wants
             }
@@ -150,9 +197,23 @@ impl EndpointReader {
     }
 }
 
-fn has(route: &Route, endpoint: &str) -> bool {
-    let found = route
-        .endpoints
-        .binary_search_by(|have| (**have).cmp(endpoint));
-    found.is_ok()
+/// Where to go on when everything in a segment's file is read. Not in the next segment if this one
+/// has records that its file lacks, since the disk failed: they are in memory, or were written
+/// again elsewhere.
+fn next_of(readable: &Readable, log: &ShardLog) -> Position {
+    let end = Position {
+        segment: readable.segment,
+        offset: readable.end_offset,
+    };
+    let has_more = log.tail_start() < readable.next || log.place_of(end) != end;
+    match has_more && end < readable.next {
+        true => end,
+        false => readable.next,
+    }
+}
+
+fn has(route: &Route, identities: &[Box<str>]) -> bool {
+    identities
+        .iter()
+        .any(|identity| route.endpoints.binary_search(identity).is_ok())
 }

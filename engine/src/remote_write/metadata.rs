@@ -81,6 +81,11 @@ impl Metadata {
         belongs.then_some(family)
     }
 
+    /// Whether no family is known.
+    pub fn is_empty(&self) -> bool {
+        self.families.is_empty()
+    }
+
     /// Families that were ignored because too many are known.
     pub fn refused(&self) -> u64 {
         self.refused

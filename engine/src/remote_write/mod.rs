@@ -5,8 +5,9 @@
 //! `places`, then `sink` in two forms: `snappy`, `zstd_sequences` on `zstd_context`), the same
 //! samples with symbols for labels (`v2`), all as `request`; requests (`batch`, `cut`, `window`),
 //! the state machine that joins them (`queue`, `fill`), what an answer means (`retry`, `offer`,
-//! `answer`), what it counts (`stats`); then the network side, on the control thread: how many
-//! requests a shard may have (`permits`) and HTTP (`post`).
+//! `answer`), what it counts (`stats`) and has before it (`progress`); then the network side, on
+//! the control thread: how many requests the receiver bears (`pace`) and a shard may have
+//! (`permits`), and HTTP (`post`).
 //!
 //! Everything but `post` and `from_log` is pure: no runtime, socket, file or clock.
 
@@ -39,10 +40,12 @@ mod window;
 mod answer;
 mod fill;
 mod offer;
+pub mod progress;
 pub mod queue;
 pub mod retry;
 pub mod stats;
 
+pub mod pace;
 pub mod permits;
 pub mod post;
 

@@ -4,17 +4,22 @@
 //! bounded channel (`try_send`; when it is full they keep the request and try again), and take
 //! answers without waiting: what is in that channel is bounded by what they have sent.
 //!
+//! How many requests are on their way follows the receiver: see `pace`. A `Retry-After` holds for
+//! the endpoint, whichever shard's request it answered.
+//!
 //! Headers: remote write 1.0, <https://prometheus.io/docs/specs/prw/remote_write_spec/>, and 2.0,
 //! <https://prometheus.io/docs/specs/prw/remote_write_spec_2_0/>; for 1.0 as zstd those of
 //! VictoriaMetrics' remote write protocol, which is the same but for the compression.
 //! Redirects are not followed: they would take credentials elsewhere.
 
+use super::pace::{Ended, Load, Pace};
 use super::permits::deal;
 use super::queue::Request;
 use super::request::{Compression, Message};
-use super::retry::{SendResult, Written, retry_after_ms};
+use super::retry::{RETRY_AFTER_MS_MAX, SendResult, Written, retry_after_ms};
 use super::window::RequestId;
 use crate::config::Endpoint;
+use crate::service::reach;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT,
 };
@@ -30,7 +35,7 @@ use url::Url;
 const ANSWER_BYTES_MAX: usize = 8 << 10;
 /// `Content-Type` of a 2.0 message.
 const CONTENT_TYPE_V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
-/// How often requests in flight are dealt out anew.
+/// How often requests are dealt out anew, while no answer changes how many there may be.
 const DEAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A request from a shard.
@@ -56,8 +61,13 @@ pub enum ToShard {
         /// From its start to its end, microseconds.
         elapsed_us: u64,
     },
-    /// How many requests the shard may have on their way from now on; 1 before the first.
-    Allowance(u32),
+    /// How many requests may be on their way from now on.
+    Allowance {
+        /// The shard's; 1 before the first word.
+        requests: u32,
+        /// The endpoint's, of all shards together.
+        bound: u32,
+    },
 }
 
 /// Settings that no request can be made of.
@@ -88,7 +98,7 @@ pub enum PostError {
 #[derive(Debug)]
 pub struct Poster {
     call: Arc<Call>,
-    in_flight_max: u32,
+    pace: Pace,
 }
 
 /// What all requests to one endpoint share.
@@ -116,6 +126,9 @@ impl Poster {
         if url.scheme() != "http" || !url.has_host() {
             return Err(bad_url("it must begin with http:// and name a host"));
         }
+        if let Some(networks) = &endpoint.networks {
+            reach::check(networks, &url).map_err(|reason| bad_url(&reason))?;
+        }
         let secrets = secrets_of(endpoint, &url);
         let mut headers = HeaderMap::new();
         for (name, value) in &endpoint.headers {
@@ -136,7 +149,12 @@ impl Poster {
         if let Ok(agent) = HeaderValue::from_str(&format!("ringscrape/{version}")) {
             headers.insert(USER_AGENT, agent);
         }
-        let client = reqwest::Client::builder()
+        let client = reqwest::Client::builder();
+        let client = match &endpoint.networks {
+            Some(networks) => reach::confine(client, networks),
+            None => client,
+        };
+        let client = client
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .tcp_nodelay(true)
@@ -151,22 +169,28 @@ impl Poster {
                 timeout: Duration::from_millis(endpoint.remote_timeout_ms.max(1)),
                 secrets,
             }),
-            in_flight_max: endpoint.queue.requests_in_flight_max.max(1),
+            pace: Pace::new(
+                endpoint.queue.requests_in_flight_min,
+                endpoint.queue.requests_in_flight_max,
+            ),
         })
     }
 
     /// Sends what comes in until all senders of `requests` are gone and everything has ended.
     ///
-    /// `shards[i]` is told what becomes of the requests of shard `i`. Never more than
-    /// `requests_in_flight_max` are on their way; what comes beyond waits here, first come, first
-    /// served. Cancelling it leaves requests without an answer: whether they arrived is unknown.
+    /// `shards[i]` is told what becomes of the requests of shard `i`. Never more are on their way
+    /// than the receiver bears, see `pace`, and none while it asked for a pause; what comes beyond
+    /// waits here, first come, first served. Cancelling it leaves requests without an answer:
+    /// whether they arrived is unknown.
     pub async fn run(
         self,
         mut requests: mpsc::Receiver<ShardRequest>,
         shards: Vec<mpsc::UnboundedSender<ToShard>>,
     ) {
-        let mut backlogs = vec![0_u64; shards.len()];
-        let mut allowances = vec![1_u32; shards.len()];
+        let Self { call, mut pace } = self;
+        let began = Instant::now();
+        let now_us = || began.elapsed().as_micros() as u64;
+        let mut dealer = Dealer::new(shards.len());
         let mut waiting = VecDeque::new();
         let mut in_flight = JoinSet::new();
         let mut owners = HashMap::new();
@@ -174,13 +198,12 @@ impl Poster {
         let mut ticks = tokio::time::interval(DEAL_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while open || !waiting.is_empty() || !in_flight.is_empty() {
+            let paused_us = pace.paused_until_us().saturating_sub(now_us());
             tokio::select! {
                 next = requests.recv(), if open => match next {
                     None => open = false,
                     Some(next) => {
-                        if let Some(backlog) = backlogs.get_mut(next.shard) {
-                            *backlog = next.backlog_samples;
-                        }
+                        dealer.backlog(next.shard, next.backlog_samples);
                         waiting.push_back(next);
                     }
                 },
@@ -190,40 +213,125 @@ impl Poster {
                         // A shard that gets no answer waits for ever.
                         Err(error) => (error.id(), SendResult::Failed(error.to_string()), 0),
                     };
-                    if let Some((shard, id)) = owners.remove(&task) {
-                        let ended = ToShard::Ended { id, result, elapsed_us };
-                        tell(&shards, shard, ended);
+                    if let Some(owner) = owners.remove(&task) {
+                        let Owner { shard, id, started_us, bytes } = owner;
+                        pace.ended(Ended {
+                            started_us,
+                            ended_us: now_us(),
+                            bytes,
+                            load: load(&result),
+                            retry_after_us: asked_pause_us(&result),
+                        });
+                        tell(&shards, shard, ToShard::Ended { id, result, elapsed_us });
+                        if pace.bound() != dealer.bound {
+                            dealer.deal(pace.bound(), &shards);
+                        }
                     }
                 }
                 _ = ticks.tick() => {
-                    for (shard, allowance) in deal(self.in_flight_max, &backlogs)
-                        .into_iter()
-                        .enumerate()
-                    {
-                        if allowances[shard] != allowance {
-                            allowances[shard] = allowance;
-                            tell(&shards, shard, ToShard::Allowance(allowance));
-                        }
-                    }
-                    // A shard that sends nothing more has no backlog soon.
-                    for backlog in &mut backlogs {
-                        *backlog /= 2;
-                    }
+                    dealer.deal(pace.bound(), &shards);
+                    dealer.forget_half();
                 }
+                () = tokio::time::sleep(Duration::from_micros(paused_us)),
+                    if paused_us > 0 && !waiting.is_empty() => {}
             }
-            while in_flight.len() < self.in_flight_max as usize
+            while !waiting.is_empty()
+                && pace.may_start(now_us(), in_flight.len())
                 && let Some(next) = waiting.pop_front()
             {
-                let call = self.call.clone();
-                let owner = (next.shard, next.request.id);
+                let call = call.clone();
+                let owner = Owner {
+                    shard: next.shard,
+                    id: next.request.id,
+                    started_us: now_us(),
+                    bytes: next.request.body.len() as u64,
+                };
                 let task = in_flight.spawn(async move {
                     let started = Instant::now();
                     let result = call.post(next.request).await;
                     (result, started.elapsed().as_micros() as u64)
                 });
+                pace.started(in_flight.len());
                 owners.insert(task.id(), owner);
             }
         }
+    }
+}
+
+/// Of a request on its way.
+struct Owner {
+    shard: usize,
+    id: RequestId,
+    started_us: u64,
+    bytes: u64,
+}
+
+/// Deals requests out to the shards.
+struct Dealer {
+    backlogs: Vec<u64>,
+    allowances: Vec<u32>,
+    /// What was dealt out last.
+    bound: u32,
+}
+
+impl Dealer {
+    fn new(shards: usize) -> Self {
+        Self {
+            backlogs: vec![0; shards],
+            allowances: vec![1; shards],
+            bound: 0,
+        }
+    }
+
+    fn backlog(&mut self, shard: usize, samples: u64) {
+        if let Some(backlog) = self.backlogs.get_mut(shard) {
+            *backlog = samples;
+        }
+    }
+
+    fn deal(&mut self, bound: u32, shards: &[mpsc::UnboundedSender<ToShard>]) {
+        let changed = self.bound != bound;
+        self.bound = bound;
+        for (shard, requests) in deal(bound, &self.backlogs).into_iter().enumerate() {
+            if changed || self.allowances[shard] != requests {
+                self.allowances[shard] = requests;
+                tell(shards, shard, ToShard::Allowance { requests, bound });
+            }
+        }
+    }
+
+    /// A shard that sends nothing more has no backlog soon.
+    fn forget_half(&mut self) {
+        for backlog in &mut self.backlogs {
+            *backlog /= 2;
+        }
+    }
+}
+
+/// What an answer says of the receiver's load.
+fn load(result: &SendResult) -> Load {
+    match result {
+        SendResult::Status { code, .. } => match code {
+            200..=299 => Load::Fine,
+            429 => Load::Limited,
+            408 | 425 | 500.. => Load::Failing,
+            _ => Load::Unknown,
+        },
+        SendResult::TimedOut | SendResult::Failed(_) => Load::Failing,
+    }
+}
+
+/// How long the receiver wants no request at all.
+fn asked_pause_us(result: &SendResult) -> Option<u64> {
+    match (load(result), result) {
+        (
+            Load::Limited | Load::Failing,
+            SendResult::Status {
+                retry_after_ms: Some(wish_ms),
+                ..
+            },
+        ) => Some((*wish_ms).min(RETRY_AFTER_MS_MAX) * 1_000),
+        _ => None,
     }
 }
 

@@ -39,6 +39,8 @@ const METADATA_FIRST_MS: u64 = 10_000;
 const SENT_AFTER_SAVE_BYTES: u32 = 32 << 20;
 /// Requests a second, saved up, that the search for refused series may use at once.
 pub(super) const ISOLATION_BURST: f64 = 5.0;
+/// How long batches go soon after targets have moved: their last records may not be read yet.
+const HURRY_MS: u64 = 2_000;
 /// Notices kept until they are taken.
 const NOTICES_MAX: usize = 32;
 
@@ -164,6 +166,10 @@ pub struct ShardQueue {
     metadata_ready: Vec<(Bytes, u32)>,
     pub(super) metadata_in_flight: Option<(RequestId, u32)>,
     pub(super) flushing: bool,
+    /// Until this monotonic time small batches do not wait for more.
+    hurried_until_ms: u64,
+    /// It is before that time.
+    pub(super) is_hurried: bool,
     pub(super) isolation_tokens: f64,
     isolation_tokens_at_ms: u64,
     isolation_requests_per_s: f64,
@@ -209,6 +215,8 @@ impl ShardQueue {
             metadata_ready: Vec::new(),
             metadata_in_flight: None,
             flushing: false,
+            hurried_until_ms: 0,
+            is_hurried: false,
             isolation_tokens: ISOLATION_BURST,
             isolation_tokens_at_ms: now.monotonic_ms,
             isolation_requests_per_s: options.isolation_requests_per_s,
@@ -233,6 +241,7 @@ impl ShardQueue {
         out: &mut Vec<Request>,
     ) -> Polled {
         self.refill_isolation(now);
+        self.is_hurried = now.monotonic_ms < self.hurried_until_ms;
         let mut free = requests_free;
         if now.monotonic_ms < self.paused_until_ms {
             free = 0;
@@ -275,10 +284,30 @@ impl ShardQueue {
         (low_water, self.highest_sent)
     }
 
+    /// Everything that was read is acknowledged: goes on in another log, at its cursor. Nothing
+    /// after `run_start` was sent by a former run.
+    pub fn go_on_in(&mut self, cursor: (Position, Position), run_start: Position) {
+        let (low_water, highest_sent) = cursor;
+        let sent_end = Position {
+            segment: highest_sent.segment + 1,
+            offset: SENT_AFTER_SAVE_BYTES,
+        };
+        self.read = low_water;
+        self.read_slice = 0;
+        self.highest_sent = highest_sent;
+        self.resend_end = sent_end.min(run_start).max(highest_sent);
+    }
+
     /// From now on a batch goes as soon as there is nothing to read: call before a stop, and go on
     /// polling until `is_drained` or the deadline. What is not acknowledged then stays in the log.
     pub fn flush(&mut self) {
         self.flushing = true;
+    }
+
+    /// For a while batches go soon, however small: targets move to another node, which is going to
+    /// send their next samples.
+    pub fn hurry(&mut self, now: Now) {
+        self.hurried_until_ms = now.monotonic_ms + HURRY_MS;
     }
 
     /// Everything that was read is acknowledged.
@@ -421,7 +450,14 @@ impl ShardQueue {
             .metadata_due_ms
             .is_some_and(|due| due <= now.monotonic_ms)
         {
-            let interval_ms = self.endpoint.metadata_interval_ms.max(1);
+            let interval_ms = match self.metadata.is_empty() {
+                // What is scraped seldom has not come yet: soon after a start it is to be there.
+                true => self
+                    .endpoint
+                    .metadata_interval_ms
+                    .clamp(1, METADATA_FIRST_MS),
+                false => self.endpoint.metadata_interval_ms.max(1),
+            };
             self.metadata_due_ms = Some(now.monotonic_ms + interval_ms);
             // What the last round left unsent is superseded.
             self.metadata_ready.clear();

@@ -45,7 +45,7 @@ impl Shard {
     fn tick(&mut self, log: &mut ShardLog, now: Now) -> Polled {
         while let Ok(message) = self.answers.try_recv() {
             match message {
-                ToShard::Allowance(allowance) => self.allowance = allowance,
+                ToShard::Allowance { requests, .. } => self.allowance = requests,
                 ToShard::Ended {
                     id,
                     result,

@@ -42,6 +42,8 @@ struct World {
     now_ms: i64,
     logged: Vec<TimeSeries>,
     sent: Vec<TimeSeries>,
+    /// Records of the other route are expected as well.
+    wants_other: bool,
     read_files: bool,
     at_end: bool,
     /// Record of which a slice was acknowledged when the process ended: target and timestamp.
@@ -81,6 +83,7 @@ impl World {
             now_ms: 1_000_000,
             logged: Vec::new(),
             sent: Vec::new(),
+            wants_other: false,
             read_files: false,
             at_end: false,
             cut: Vec::new(),
@@ -100,7 +103,7 @@ impl World {
             stale: Box::default(),
             sides: None,
         };
-        if !other {
+        if !other || self.wants_other {
             let plain = Plain {
                 scrape: scrape.clone(),
                 labels: labels.clone(),
@@ -246,6 +249,54 @@ proptest! {
     #[test]
     fn what_is_appended_is_sent_once_and_in_order(seed: u64) {
         let world = run(seed);
+        prop_assert_eq!(&world.sent, &world.logged);
+    }
+}
+
+/// Some records, then what `change` does, then more, and all sent.
+fn run_with(seed: u64, wants_other: [bool; 2], change: impl Fn(&mut World)) -> World {
+    let mut world = World::new(seed);
+    for wanted in wants_other {
+        world.wants_other = wanted;
+        for _ in 0..100 {
+            world.append();
+            if world.rng.chance(60) {
+                world.write();
+            }
+        }
+        change(&mut world);
+    }
+    world.write();
+    for _ in 0..2_000 {
+        world.now_ms += 1;
+        world.send();
+        if world.at_end && world.queue.is_drained() {
+            return world;
+        }
+    }
+    panic!("not drained: {:?}", world.queue.cursor());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn until_a_position_all_is_sent_and_behind_it_by_route(seed: u64) {
+        let first = std::cell::Cell::new(true);
+        let world = run_with(seed, [true, false], |world| {
+            if first.replace(false) {
+                let end = world.log.end();
+                world.reader.set_all_until(end);
+            }
+        });
+        prop_assert_eq!(&world.sent, &world.logged);
+    }
+
+    #[test]
+    fn records_for_a_former_identity_are_sent(seed: u64) {
+        let world = run_with(seed, [true, true], |world| {
+            world.reader.set_former(["gone".into(), "other".into()]);
+        });
         prop_assert_eq!(&world.sent, &world.logged);
     }
 }

@@ -8,6 +8,7 @@ mod end_to_end;
 mod from_log;
 mod metadata;
 mod model;
+mod pace;
 mod post;
 mod queue;
 mod request;

@@ -1,7 +1,7 @@
 //! Plain targets and series -> the shared types of the log; and what must leave for them.
 
 use super::decode::TimeSeries;
-use crate::config::{CompressionChoice, Endpoint, ProtobufMessage, QueueConfig};
+use crate::config::{CompressionChoice, Endpoint, ProtobufMessage, QueueConfig, StartAt};
 use crate::labels::Labels;
 use crate::relabel::Rules;
 use proptest::prelude::*;
@@ -24,6 +24,8 @@ pub(super) fn map(pairs: &[(&str, &str)]) -> LabelMap {
 pub(super) fn endpoint() -> Endpoint {
     Endpoint {
         identity: "test".to_owned(),
+        former_identities: Vec::new(),
+        start_at: StartAt::Now,
         url: "http://127.0.0.1:9/".to_owned(),
         headers: Vec::new(),
         remote_timeout_ms: 30_000,
@@ -35,6 +37,7 @@ pub(super) fn endpoint() -> Endpoint {
         send_metadata: false,
         metadata_interval_ms: 60_000,
         queue: QueueConfig {
+            requests_in_flight_min: 1,
             requests_in_flight_max: 50,
             samples_per_send_max: 10_000,
             batch_send_deadline_ms: 5_000,
@@ -43,6 +46,7 @@ pub(super) fn endpoint() -> Endpoint {
             retry_on_http_429: true,
             sample_age_limit_ms: 0,
         },
+        networks: None,
     }
 }
 

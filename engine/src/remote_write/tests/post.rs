@@ -42,6 +42,10 @@ async fn answer(State(server): State<Arc<Server>>, request: HttpRequest<Body>) -
             .status(503)
             .header("Retry-After", "7")
             .body(Body::from("overloaded by hunter2-secret")),
+        b'b' => response
+            .status(429)
+            .header("Retry-After", "1")
+            .body(Body::empty()),
         b'l' => response.status(400).body(Body::from(vec![b'x'; 1 << 20])),
         b'f' => response
             .status(307)
@@ -109,7 +113,7 @@ impl Setup {
         loop {
             match self.answers[shard].recv().await.unwrap() {
                 ToShard::Ended { id, result, .. } => return (id, result),
-                ToShard::Allowance(allowance) => assert!(allowance >= 1),
+                ToShard::Allowance { requests, .. } => assert!(requests >= 1),
             }
         }
     }
@@ -265,7 +269,7 @@ fn no_answer_is_a_timeout_and_no_server_a_failure_without_the_url() {
         requests.send(request(1, "ok", 0)).await.unwrap();
         loop {
             match answers.recv().await.unwrap() {
-                ToShard::Allowance(_) => {}
+                ToShard::Allowance { .. } => {}
                 ToShard::Ended { result, .. } => {
                     let SendResult::Failed(text) = result else {
                         panic!("{result:?}")
@@ -317,22 +321,44 @@ fn never_more_requests_than_the_endpoint_allows() {
     });
 }
 
+/// Two shards: what one of them is told to wait for, the other waits for as well.
+#[test]
+fn retry_after_holds_for_the_whole_endpoint() {
+    on_tokio(async {
+        let mut setup = setup(endpoint(), 2).await;
+        let SendResult::Status {
+            retry_after_ms: Some(1_000),
+            ..
+        } = setup.result("brief").await
+        else {
+            panic!("no wish")
+        };
+        let told = std::time::Instant::now();
+        let mut other = request(2, "ok", 0);
+        other.shard = 1;
+        setup.requests.send(other).await.unwrap();
+        setup.ended(1).await;
+        assert!(told.elapsed() >= Duration::from_millis(950));
+    });
+}
+
 #[test]
 fn permits_follow_the_backlog() {
     on_tokio(async {
         let mut endpoint = endpoint();
+        endpoint.queue.requests_in_flight_min = 10;
         endpoint.queue.requests_in_flight_max = 10;
         let mut setup = setup(endpoint, 2).await;
-        let ToShard::Allowance(first) = setup.answers[0].recv().await.unwrap() else {
+        let ToShard::Allowance { requests, bound } = setup.answers[0].recv().await.unwrap() else {
             panic!("no allowance")
         };
-        assert_eq!(first, 5);
+        assert_eq!((requests, bound), (5, 10));
         let mut next = request(1, "ok", 0);
         next.backlog_samples = 1_000_000;
         setup.requests.send(next).await.unwrap();
         loop {
-            if let ToShard::Allowance(allowance) = setup.answers[0].recv().await.unwrap() {
-                assert_eq!(allowance, 9);
+            if let ToShard::Allowance { requests, .. } = setup.answers[0].recv().await.unwrap() {
+                assert_eq!(requests, 9);
                 break;
             }
         }

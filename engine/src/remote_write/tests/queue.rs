@@ -183,6 +183,27 @@ fn a_batch_worth_a_request_waits_200_ms() {
 }
 
 #[test]
+fn a_small_batch_goes_soon_when_targets_have_moved() {
+    let mut bench = Bench::new(small());
+    bench.scrape(&source(1, 4));
+    assert!(bench.poll().is_empty());
+    assert!(bench.after_ms(1_000).is_empty());
+    bench.queue.hurry(bench.now());
+    assert_eq!(bench.poll().len(), 1);
+
+    bench.scrape(&source(2, 4));
+    assert!(bench.poll().is_empty());
+    assert_eq!(bench.after_ms(200).len(), 1);
+
+    // Later ones wait as ever.
+    assert!(bench.after_ms(2_000).is_empty());
+    bench.scrape(&source(3, 4));
+    assert!(bench.poll().is_empty());
+    assert!(bench.after_ms(4_999).is_empty());
+    assert_eq!(bench.after_ms(1).len(), 1);
+}
+
+#[test]
 fn a_batch_goes_on_filling_while_no_request_is_free() {
     let mut bench = Bench::new(small());
     let sources: Vec<Source> = (0..5).map(|key| source(key, 3)).collect();
@@ -539,4 +560,18 @@ fn new_settings_hold_for_what_is_read_after() {
     bench.answer(&old, &status(200, ""));
     bench.answer(&new, &status(200, ""));
     assert!(bench.queue.is_drained());
+}
+
+/// What is scraped seldom is not there yet when metadata is first due.
+#[test]
+fn metadata_comes_soon_after_a_start_though_the_first_scrape_comes_late() {
+    let mut endpoint = endpoint();
+    endpoint.send_metadata = true;
+    let mut bench = Bench::new(endpoint);
+    assert!(bench.after_ms(10_000).is_empty());
+    bench.scrape(&source(1, 3));
+    assert!(bench.poll().is_empty());
+    let requests = bench.after_ms(10_000);
+    let metadata = requests.iter().filter(|request| request.samples == 0);
+    assert_eq!((requests.len(), metadata.count()), (2, 1));
 }
