@@ -8,6 +8,7 @@ use crate::config::Endpoint;
 use crate::metrics::ShardFigures;
 use crate::remote_write::post::{self, ShardRequest};
 use crate::target::Target;
+use ringscrape_cluster::member::JobId;
 use ringscrape_wal::definition::Route;
 use ringscrape_wal::scrape::Scrape;
 use std::net::SocketAddr;
@@ -40,6 +41,15 @@ pub(crate) enum ToShard {
     Remove(Vec<Removal>),
     /// What the nodes before knew of targets that are scraped here, or will be.
     Restore(Vec<Arc<Scrape>>),
+    /// What targets of this shard had last in the log of a former number of shards.
+    FormerScrapes(Vec<Arc<Scrape>>),
+    /// All shards have sent this endpoint what they have of former logs of that age.
+    FormerSent {
+        /// Its identity.
+        endpoint: String,
+        /// Which change of the number of shards they are from.
+        generation: u64,
+    },
     /// Begin no scrape until told to go on.
     Hold,
     /// Begin scrapes again, after `Hold` or `FromShard::StoodStill`: also those of slots that are
@@ -55,6 +65,8 @@ pub(crate) enum ToShard {
     Statuses(oneshot::Sender<Vec<TargetStatus>>),
     /// Asks for the state of the targets with these keys.
     StatusesOf(Vec<u64>, oneshot::Sender<Vec<TargetStatus>>),
+    /// Asks what targets cost: those with these places, and the dear ones.
+    Costs(Arc<[u64]>, oneshot::Sender<CostReport>),
     /// Asks how many targets there are whose slots end, those included whose last scrape here is
     /// under way, or of which another node is still to be told.
     Remaining(oneshot::Sender<usize>),
@@ -63,6 +75,31 @@ pub(crate) enum ToShard {
         /// When to give up sending; what is left stays in the log.
         deadline_ms: i64,
     },
+}
+
+/// What a shard's targets cost, by the last scrape of each that went well.
+#[derive(Debug, Default)]
+pub(crate) struct CostReport {
+    /// Each once.
+    pub(crate) jobs: Vec<JobCost>,
+    /// Targets whose cost is known.
+    pub(crate) targets: u64,
+    /// Of what these cost in samples a second: the sum of the logarithms to base 2.
+    pub(crate) sum_of_logs: f64,
+    /// Those asked for whose costs are known, and those that cost at least twice of what is usual
+    /// in the shard, at most some 1,000.
+    pub(crate) dear: Vec<(Arc<Target>, f32)>,
+}
+
+/// What a job's targets cost together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct JobCost {
+    /// The job.
+    pub(crate) job: JobId,
+    /// How many of its targets are known.
+    pub(crate) targets: u64,
+    /// What these cost.
+    pub(crate) samples_per_s: f64,
 }
 
 /// An endpoint, and how a shard reaches its network side.
@@ -161,6 +198,16 @@ pub(crate) enum FromShard {
         to: Arc<str>,
         /// One a target.
         scrapes: Vec<Arc<Scrape>>,
+    },
+    /// What targets of any shard had last in the log of a former number of shards. At most
+    /// `HANDOVERS_PER_MESSAGE_MAX`.
+    FormerScrapes(Vec<Arc<Scrape>>),
+    /// The shard has sent this endpoint what it has of former logs of that age.
+    FormerSent {
+        /// Its identity.
+        endpoint: String,
+        /// Which change of the number of shards they are from.
+        generation: u64,
     },
     /// The shard did not run for longer than `standstill_ms`: others may have taken its targets. It
     /// begins no scrape until `ToShard::GoOn`.

@@ -6,21 +6,22 @@
 //! nothing to do. Nothing borrows the log across an await.
 //!
 //! A failed write or sync gives the segment up. A failed fsync is never repeated as if the pages
-//! were still there: the log goes on in memory and a new segment is begun after a pause, which
-//! doubles from 1 s to 30 s while it fails.
+//! were still there: the log goes on in memory. After a pause, which doubles from 1 s to 30 s while
+//! it fails, the disk is tried with as many bytes as are waiting; if it takes and syncs them, a new
+//! segment is begun, with what is in memory and not known to be on disk.
 
 use super::SyncPolicy;
-use super::files::{self, Failed};
+use super::disk::{Disk, Failed};
+use super::files::GlommioDisk;
 use super::gate::Gate;
 use super::pace::{Pace, View};
 use futures_util::future::join3;
-use glommio::io::BufferedFile;
-use glommio::timer::sleep;
-use ringscrape_wal::error::Damage;
+use ringscrape_wal::caps::CapAlarms;
+use ringscrape_wal::error::{Damage, DamageKind};
 use ringscrape_wal::log::{ShardLog, Write};
 use ringscrape_wal::recovery;
 use ringscrape_wal::scrape::Position;
-use ringscrape_wal::storage::FsStorage;
+use ringscrape_wal::storage::Storage;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -28,9 +29,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
-/// First and longest pause after a failed write.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How often the disk is tried at a stop.
+const STOP_ATTEMPTS: u32 = 3;
 
 /// What the driver needs to know.
 #[derive(Debug, Clone)]
@@ -48,17 +48,18 @@ pub struct DriverOptions {
 }
 
 /// Writes one shard's log to disk.
-#[derive(Debug, Clone)]
-pub struct Driver(Rc<Shared>);
+#[derive(Debug)]
+pub struct Driver<D: Disk = GlommioDisk>(Rc<Shared<D>>);
 
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Shared<D: Disk> {
+    pub(super) disk: D,
     pub(super) log: Rc<RefCell<ShardLog>>,
     pub(super) options: DriverOptions,
     /// The segment that is being written.
-    current: RefCell<Option<OpenFile>>,
+    pub(super) current: RefCell<Option<OpenFile<D::File>>>,
     /// Segments that get no more bytes, to be synced and closed.
-    closing: RefCell<VecDeque<OpenFile>>,
+    pub(super) closing: RefCell<VecDeque<OpenFile<D::File>>>,
     stop: Cell<bool>,
     writing: Gate,
     syncing: Gate,
@@ -67,24 +68,50 @@ pub(super) struct Shared {
     pace: RefCell<Pace>,
     /// Housekeeping is due.
     keeping: Cell<bool>,
+    /// Warnings about the caps.
+    pub(super) cap_alarms: RefCell<CapAlarms>,
     /// The cursor file, once cursors were saved.
-    pub(super) cursor_file: RefCell<Option<Rc<BufferedFile>>>,
+    pub(super) cursor_file: RefCell<Option<Rc<D::File>>>,
     /// After a failure: when to try again, and the next pause.
-    retry: Cell<Option<(Instant, Duration)>>,
+    pub(super) retry: Cell<Option<(Instant, Duration)>>,
 }
 
-#[derive(Debug, Clone)]
-struct OpenFile {
+#[derive(Debug)]
+pub(super) struct OpenFile<F> {
     segment: u64,
-    file: Rc<BufferedFile>,
+    file: Rc<F>,
     written: u32,
+}
+
+impl<F> Clone for OpenFile<F> {
+    fn clone(&self) -> Self {
+        Self {
+            segment: self.segment,
+            file: self.file.clone(),
+            written: self.written,
+        }
+    }
+}
+
+impl<D: Disk> Clone for Driver<D> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
 }
 
 impl Driver {
     /// A driver for `log`, which was made with the same `first_segment`.
     pub fn new(log: Rc<RefCell<ShardLog>>, options: DriverOptions) -> Self {
-        let pace = Pace::new(options.sync, Instant::now());
+        Self::over(GlommioDisk, log, options)
+    }
+}
+
+impl<D: Disk> Driver<D> {
+    /// Same, writing to `disk`.
+    pub fn over(disk: D, log: Rc<RefCell<ShardLog>>, options: DriverOptions) -> Self {
+        let pace = Pace::new(options.sync, disk.now());
         Self(Rc::new(Shared {
+            disk,
             log,
             options,
             current: RefCell::new(None),
@@ -96,6 +123,7 @@ impl Driver {
             active: Cell::new(1),
             pace: RefCell::new(pace),
             keeping: Cell::new(false),
+            cap_alarms: RefCell::new(CapAlarms::default()),
             cursor_file: RefCell::new(None),
             retry: Cell::new(None),
         }))
@@ -133,7 +161,7 @@ impl Driver {
     }
 }
 
-impl Shared {
+impl<D: Disk> Shared<D> {
     pub(super) fn dir(&self) -> &Path {
         &self.options.dir
     }
@@ -147,12 +175,21 @@ impl Shared {
     async fn recover(&self) {
         loop {
             let (dir, before) = (self.options.dir.clone(), self.options.first_segment);
-            let recovered = glommio::executor()
-                .spawn_blocking(move || recovery::recover(&FsStorage, &dir, before))
-                .await;
+            let recover = move |storage: &dyn Storage| recovery::recover(storage, &dir, before);
+            let recovered = self.disk.blocking(recover).await;
             match recovered {
                 Ok(recovered) => {
                     report_damage(self.dir(), &recovered.damage);
+                    for (first, last) in &recovered.missing {
+                        warn!(
+                            dir = %self.dir().display(), first, last,
+                            "segments are missing: deleted by somebody, or never written because \
+                             the disk failed"
+                        );
+                    }
+                    for error in &recovered.unrepaired {
+                        warn!(%error, "the log is read as it is, without this repair");
+                    }
                     if recovered.cursor_slots_damaged > 0 {
                         warn!(
                             dir = %self.dir().display(),
@@ -175,7 +212,7 @@ impl Shared {
                         if self.stop.get() {
                             return;
                         }
-                        sleep(Duration::from_millis(100)).await;
+                        self.disk.sleep(Duration::from_millis(100)).await;
                     }
                 }
             }
@@ -233,6 +270,9 @@ impl Shared {
 
     /// What was appended last, at once: a sync that is running may take long.
     async fn write_last(&self) {
+        if self.log.borrow().suspended() && !self.resume(true).await {
+            return;
+        }
         self.log.borrow_mut().close();
         self.write().await;
     }
@@ -250,6 +290,15 @@ impl Shared {
     }
 
     async fn finish(&self) {
+        for _ in 0..STOP_ATTEMPTS {
+            if self.options.sync != SyncPolicy::Never {
+                self.sync_all().await;
+            }
+            if !self.log.borrow().suspended() {
+                break;
+            }
+            self.write_last().await;
+        }
         let stats = self.log.borrow().stats();
         if self.log.borrow().suspended() && stats.tail_records > 0 {
             error!(
@@ -259,9 +308,6 @@ impl Shared {
                  not sent are lost"
             );
         }
-        if self.options.sync != SyncPolicy::Never {
-            self.sync_all().await;
-        }
         self.close_files().await;
         self.save_cursors().await;
         self.close_cursor_file().await;
@@ -269,7 +315,7 @@ impl Shared {
 
     /// Brings to the files what the log has gathered.
     async fn write(&self) {
-        if self.log.borrow().suspended() && !self.resume() {
+        if self.log.borrow().suspended() && !self.resume(false).await {
             return;
         }
         let now_ms = (self.options.now_ms)();
@@ -285,7 +331,7 @@ impl Shared {
             // The sync loop, or the log itself, may have given up meanwhile: then what is left of
             // these writes belongs to a segment that gets no more.
             if self.log.borrow().suspended() {
-                self.current.replace(None);
+                self.close_current();
                 return;
             }
         }
@@ -300,9 +346,13 @@ impl Shared {
     async fn apply(&self, write: Write) -> Result<(), Failed> {
         match write {
             Write::Create { segment } => {
-                let file = files::create_new(&self.segment_path(segment)).await?;
+                let file = self.disk.create_new(&self.segment_path(segment)).await?;
                 if self.options.sync != SyncPolicy::Never {
-                    files::sync_dir(self.dir()).await?;
+                    self.disk.sync_dir(self.dir()).await?;
+                }
+                if self.log.borrow().suspended() {
+                    // Given up meanwhile: it gets nothing, and is not to count as synced.
+                    return Ok(());
                 }
                 self.current.replace(Some(OpenFile {
                     segment,
@@ -321,7 +371,9 @@ impl Shared {
                     return Ok(());
                 };
                 let end = offset + bytes.len() as u32;
-                files::write_all(&open.file, u64::from(offset), bytes).await?;
+                self.disk
+                    .write_all(&open.file, u64::from(offset), bytes)
+                    .await?;
                 if self.log.borrow().suspended() {
                     return Ok(());
                 }
@@ -359,7 +411,7 @@ impl Shared {
                 .borrow_mut()
                 .pop_front_if(|front| front.segment == open.segment);
             drop(synced);
-            close(open).await;
+            self.close(open).await;
         }
         let current = self.current.borrow().clone();
         if let Some(open) = current {
@@ -367,7 +419,7 @@ impl Shared {
         }
     }
 
-    async fn sync_one(&self, open: &OpenFile) -> bool {
+    async fn sync_one(&self, open: &OpenFile<D::File>) -> bool {
         let end = Position {
             segment: open.segment,
             offset: open.written,
@@ -375,14 +427,14 @@ impl Shared {
         if self.log.borrow().synced_end() >= end {
             return true;
         }
-        let started = Instant::now();
-        if let Err(failed) = files::sync(&open.file).await {
+        let started = self.disk.now();
+        if let Err(failed) = self.disk.sync(&open.file).await {
             self.give_up("sync", failed);
             return false;
         }
         let mut log = self.log.borrow_mut();
         log.synced(end);
-        log.count_sync(started.elapsed().as_micros() as u64);
+        log.count_sync(self.disk.now().duration_since(started).as_micros() as u64);
         true
     }
 
@@ -390,65 +442,35 @@ impl Shared {
         let mut left = std::mem::take(&mut *self.closing.borrow_mut());
         left.extend(self.current.borrow_mut().take_if(|_| self.stop.get()));
         for open in left {
-            close(open).await;
+            self.close(open).await;
         }
     }
 
-    /// Leaves the segments that are open to recovery, and lets the log go on in memory.
-    fn give_up(&self, verb: &str, failed: Failed) {
-        if !self.log.borrow().suspended() {
-            self.log.borrow_mut().write_failed(failed.failure);
+    /// Closes the file unless a sync holds it still; then the last one to let go does.
+    async fn close(&self, open: OpenFile<D::File>) {
+        if let Ok(file) = Rc::try_unwrap(open.file) {
+            self.disk.close(file).await;
         }
-        self.current.replace(None);
-        self.closing.borrow_mut().clear();
-        let pause = match self.retry.get() {
-            Some((_, pause)) => (pause * 2).min(PAUSE_MAX),
-            None => PAUSE_MIN,
-        };
-        self.retry.set(Some((Instant::now() + pause, pause)));
-        error!(
-            dir = %self.dir().display(),
-            error = %failed.error,
-            "cannot {verb} the log: records are kept in memory only; trying again in {} s",
-            pause.as_secs()
-        );
-    }
-
-    /// True if the pause after a failure is over and the log has been told to try again.
-    fn resume(&self) -> bool {
-        match self.retry.get() {
-            Some((at, _)) if Instant::now() < at => return false,
-            Some(_) => {}
-            None => {
-                // The log itself found that the disk does not keep up.
-                self.current.replace(None);
-                let at = Instant::now() + PAUSE_MIN;
-                self.retry.set(Some((at, PAUSE_MIN)));
-                return false;
-            }
-        }
-        self.log.borrow_mut().resume();
-        warn!(dir = %self.dir().display(), "writing the log again, to a new segment");
-        true
-    }
-}
-
-/// Closes the file unless a sync holds it still; then the last one to let go does.
-async fn close(open: OpenFile) {
-    if let Ok(file) = Rc::try_unwrap(open.file) {
-        let _ = file.close().await;
     }
 }
 
 fn report_damage(dir: &Path, damage: &[Damage]) {
     for place in damage {
+        let what = match place.kind {
+            DamageKind::Version => {
+                "written by a newer ringscrape: not read, and left as it is; start that one to \
+                 have it sent"
+            }
+            DamageKind::TornTail => "the end of a segment was not written whole: cut",
+            _ => "damaged bytes in the log: skipped, and copied to the quarantine folder",
+        };
         warn!(
             dir = %dir.display(),
             segment = place.segment,
             from = place.from,
             to = place.to,
             kind = ?place.kind,
-            "damaged bytes in the log: cut or skipped"
+            "{what}"
         );
     }
 }

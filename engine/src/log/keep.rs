@@ -1,16 +1,17 @@
 //! Acknowledged positions and caps -> segments deleted, cursors saved: the driver's housekeeping.
 
 use super::SyncPolicy;
+use super::disk::{Disk, Failed};
 use super::driver::Shared;
-use super::files::{self, Failed};
+use ringscrape_wal::caps::CapAlarm;
 use ringscrape_wal::format::CURSOR_FILE;
 use ringscrape_wal::recovery;
 use ringscrape_wal::segments::{Deletion, DeletionCause};
-use ringscrape_wal::storage::FsStorage;
+use ringscrape_wal::storage::Storage;
 use std::rc::Rc;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-impl Shared {
+impl<D: Disk> Shared<D> {
     /// Deletes what nobody needs or what the caps say, then saves the cursors.
     pub(super) async fn housekeep(&self) {
         let now_ms = (self.options.now_ms)();
@@ -26,6 +27,10 @@ impl Shared {
                 Some(low_water) => log.release(low_water),
                 None => Vec::new(),
             };
+            let alarms = self.cap_alarms.borrow_mut().update(&log.cap_uses(now_ms));
+            for alarm in alarms {
+                announce(&alarm);
+            }
             deletions.extend(log.retention(now_ms));
             deletions
         };
@@ -34,7 +39,7 @@ impl Shared {
         }
         if !deletions.is_empty()
             && self.options.sync != SyncPolicy::Never
-            && let Err(failed) = files::sync_dir(self.dir()).await
+            && let Err(failed) = self.disk.sync_dir(self.dir()).await
         {
             warn!(dir = %self.dir().display(), error = %failed.error, "cannot sync the log's directory");
         }
@@ -46,7 +51,7 @@ impl Shared {
             self.count_lost(deletion).await;
         }
         let path = self.segment_path(deletion.segment);
-        if let Err(error) = files::remove(&path).await {
+        if let Err(error) = self.disk.remove_if_there(&path).await {
             // The next start finds it and deletes it again.
             warn!(path = %path.display(), %error, "cannot delete a segment of the log");
         }
@@ -57,9 +62,10 @@ impl Shared {
             return;
         };
         let (dir, segment) = (self.options.dir.clone(), deletion.segment);
-        let counted = glommio::executor()
-            .spawn_blocking(move || recovery::samples_between(&FsStorage, &dir, segment, from, to))
-            .await;
+        let count = move |storage: &dyn Storage| {
+            recovery::samples_between(storage, &dir, segment, from, to)
+        };
+        let counted = self.disk.blocking(count).await;
         // One that cannot be read is counted as lost whole.
         let samples = counted.unwrap_or(deletion.samples);
         self.log.borrow_mut().count_lost(deletion.cause, samples);
@@ -89,14 +95,19 @@ impl Shared {
             let file = match open {
                 Some(file) => file,
                 None => {
-                    let file = Rc::new(files::open_or_create(&path).await?);
+                    let file = Rc::new(self.disk.open_or_create(&path).await?);
+                    if self.options.sync != SyncPolicy::Never {
+                        self.disk.sync_dir(self.dir()).await?;
+                    }
                     self.cursor_file.replace(Some(file.clone()));
                     file
                 }
             };
-            files::write_all(&file, slot.offset, slot.bytes.clone()).await?;
+            self.disk
+                .write_all(&file, slot.offset, slot.bytes.clone())
+                .await?;
             if self.options.sync != SyncPolicy::Never {
-                files::sync(&file).await?;
+                self.disk.sync(&file).await?;
             }
             Ok::<(), Failed>(())
         };
@@ -112,7 +123,30 @@ impl Shared {
     pub(super) async fn close_cursor_file(&self) {
         let file = self.cursor_file.take();
         if let Some(file) = file.and_then(|file| Rc::try_unwrap(file).ok()) {
-            let _ = file.close().await;
+            self.disk.close(file).await;
         }
+    }
+}
+
+/// Says that a cap is near, before it deletes anything.
+fn announce(alarm: &CapAlarm) {
+    let endpoint = &*alarm.used.endpoint;
+    let flag = match alarm.used.cause {
+        DeletionCause::RetentionAge => "--storage.retention-hours",
+        _ => "--storage.retention-bytes",
+    };
+    let percent = (alarm.used.ratio * 100.0) as u64;
+    match alarm.raised {
+        true => warn!(
+            endpoint,
+            flag,
+            percent,
+            "what the endpoint has not got is near the cap: at 100 % its oldest samples are \
+             deleted; let it take more, or raise the flag"
+        ),
+        false => info!(
+            endpoint,
+            flag, percent, "what the endpoint has not got is well below the cap again"
+        ),
     }
 }

@@ -1,11 +1,13 @@
 //! The shard's log on disk: what opens it, writes it, and gives back what a former run left.
 
+pub mod disk;
 pub mod driver;
-mod files;
+pub mod files;
 mod gate;
 mod keep;
 mod pace;
 pub mod restore;
+mod retry;
 
 use ringscrape_wal::error::ReadError;
 use ringscrape_wal::recovery;
@@ -61,45 +63,26 @@ pub fn shard_dir(storage_path: &Path, shard: usize) -> PathBuf {
     storage_path.join("wal").join(format!("shard-{shard:03}"))
 }
 
-/// Directories of shards that this process does not have, left by one with more cores.
-///
-/// # Errors
-/// The `wal` directory cannot be listed.
-pub fn former_shard_dirs(storage_path: &Path, shards: usize) -> Result<Vec<PathBuf>, ReadError> {
-    let dir = storage_path.join("wal");
-    let entries = FsStorage
-        .list(&dir)
-        .map_err(|source| ReadError::new("list", &dir, source))?;
-    let mut dirs = Vec::new();
-    for entry in entries {
-        let shard = entry
-            .name
-            .strip_prefix("shard-")
-            .filter(|digits| digits.len() >= 3)
-            .and_then(|digits| digits.parse::<usize>().ok());
-        if entry.is_dir && shard.is_some_and(|shard| shard >= shards) {
-            dirs.push(dir.join(entry.name));
-        }
-    }
-    Ok(dirs)
-}
-
 /// Creates a shard's directory and says the number of the first segment to write. Blocking, but
 /// quick: reads names and one small file.
 ///
 /// # Errors
 /// The directory cannot be created, listed or synced, or the cursor file not read.
 pub fn prepare(dir: &Path) -> Result<u64, ReadError> {
-    FsStorage
+    prepare_in(&FsStorage, dir)
+}
+
+fn prepare_in(storage: &dyn Storage, dir: &Path) -> Result<u64, ReadError> {
+    storage
         .create_dir_all(dir)
         .map_err(|source| ReadError::new("create", dir, source))?;
     let made = dir.ancestors().take(3);
     for made in made.filter(|dir| !dir.as_os_str().is_empty()) {
-        FsStorage
+        storage
             .sync_dir(made)
             .map_err(|source| ReadError::new("sync", made, source))?;
     }
-    recovery::next_segment(&FsStorage, dir)
+    recovery::next_segment(storage, dir)
 }
 
 #[cfg(test)]

@@ -101,7 +101,11 @@ impl Exposition {
         if !labels.is_empty() {
             self.text.push('}');
         }
-        let _ = writeln!(self.text, " {value}");
+        // Rust writes `inf`.
+        let _ = match value == f64::INFINITY {
+            true => writeln!(self.text, " +Inf"),
+            false => writeln!(self.text, " {value}"),
+        };
     }
 }
 
@@ -121,10 +125,11 @@ mod tests {
         let mut text = Exposition::new();
         text.sample(&UP, &[("job", "a\"b\\c\nd")], 1.0);
         text.sample(&UP, &[("job", "e")], 2.5);
+        text.sample(&UP, &[], f64::INFINITY);
         assert_eq!(
             text.into_text(),
             "# HELP up_total Things.\n# TYPE up_total counter\n\
-             up_total{job=\"a\\\"b\\\\c\\nd\"} 1\nup_total{job=\"e\"} 2.5\n"
+             up_total{job=\"a\\\"b\\\\c\\nd\"} 1\nup_total{job=\"e\"} 2.5\nup_total +Inf\n"
         );
     }
 }

@@ -2,6 +2,8 @@
 
 use super::Latency;
 use crate::remote_write::QueueStats;
+use crate::remote_write::progress::Left;
+use ringscrape_wal::caps::CapUse;
 use ringscrape_wal::stats::LogStats;
 use std::collections::BTreeMap;
 
@@ -66,14 +68,18 @@ pub struct ShardFigures {
     pub memory: BTreeMap<&'static str, u64>,
     /// The log.
     pub log: LogStats,
+    /// Gauge: how near each endpoint is to losing samples to a cap.
+    pub caps: Vec<CapUse>,
     /// Damaged places of the log that were skipped.
     pub damaged: u64,
+    /// Directories of former logs that are not sent yet.
+    pub former_dirs: u64,
     /// Per endpoint.
     pub endpoints: Vec<EndpointFigures>,
 }
 
 /// What one shard's queue to one endpoint has counted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct EndpointFigures {
     /// Endpoint identity.
     pub identity: String,
@@ -83,4 +89,12 @@ pub struct EndpointFigures {
     pub stats: QueueStats,
     /// Age of the oldest sample that is not acknowledged, in milliseconds.
     pub lag_ms: u64,
+    /// What of the shard's log is not acknowledged.
+    pub left: Left,
+    /// How fast that shrinks, in samples a second.
+    pub samples_fewer_per_s: f64,
+    /// Requests that all shards together may have on their way now.
+    pub requests_bound: u32,
+    /// The least and the most that this may be.
+    pub requests_bounds: (u32, u32),
 }

@@ -73,6 +73,13 @@ metrics! {
     CONFIG_SUCCESS_TIME = Gauge "prometheus_config_last_reload_success_timestamp_seconds" []
         "When the configuration in force was read, seconds since the Unix epoch.";
 
+    CONFIGS_CREATED = Counter "agent_metrics_ha_configs_created_total" []
+        "Configurations of the scraping service that were created through this node's API.";
+    CONFIGS_UPDATED = Counter "agent_metrics_ha_configs_updated_total" []
+        "Configurations of the scraping service that were replaced through this node's API.";
+    CONFIGS_DELETED = Counter "agent_metrics_ha_configs_deleted_total" []
+        "Configurations of the scraping service that were deleted through this node's API.";
+
     SD_FILE_ERRORS = Counter "prometheus_sd_file_read_errors_total" []
         "Files of file_sd_configs that could not be read; their last good list stays in force.";
     SD_HTTP_FAILURES = Counter "prometheus_sd_http_failures_total" []
@@ -133,18 +140,26 @@ metrics! {
         "Segments on disk.";
     WAL_DISK_BYTES = Gauge "ringscrape_wal_disk_bytes" []
         "Bytes of all segments on disk.";
+    WAL_FORMER = Gauge "ringscrape_wal_former_directories" []
+        "Directories of logs that a former number of shards has written and that are not sent whole yet.";
     WAL_TAIL_BYTES = Gauge "ringscrape_wal_tail_bytes" []
         "Unsent part of the log that is held in memory, in bytes.";
     WAL_WRITE_ERRORS = Counter "ringscrape_wal_write_errors_total" ["cause"]
         "Failed writes and syncs of log files. Scraping and sending go on; see ringscrape_wal_not_durable_records_total.";
     WAL_NOT_DURABLE = Counter "ringscrape_wal_not_durable_records_total" []
-        "Scrapes that reached no disk because writing failed; they are sent from memory.";
+        "Scrapes that were not on disk when writing failed, or came while it did; they are sent from memory.";
+    WAL_REWRITTEN = Counter "ringscrape_wal_rewritten_records_total" []
+        "Of ringscrape_wal_not_durable_records_total, those that were written once the disk took them again.";
     WAL_LOST = Counter "ringscrape_wal_lost_samples_total" ["cause"]
         "Samples deleted from the log before every endpoint had them, by cause.";
+    WAL_CAP_RATIO = Gauge "ringscrape_wal_cap_ratio" ["remote_name", "cause"]
+        "What the endpoint has not acknowledged, of what --storage.retention-bytes (cause retention_bytes) or --storage.retention-hours (retention_age) allow, in the shard where that is most. Above 1 the oldest samples are deleted, and counted in ringscrape_wal_lost_samples_total; from 0.8 on the log warns. Only with such a cap.";
     WAL_SYNC_SECONDS = Counter "ringscrape_wal_sync_seconds_total" []
         "Time spent waiting for syncs, in seconds.";
     WAL_SYNCS = Counter "ringscrape_wal_syncs_total" []
         "Syncs of log files.";
+    WAL_DAMAGE_BY_CAUSE = Counter "ringscrape_wal_damage_total" ["cause"]
+        "Damage found in the log, by cause: places of segments that were cut or skipped, cursor slots, missing segments, repairs that failed.";
     WAL_DAMAGE = Counter "ringscrape_wal_damaged_frames_total" []
         "Frames that were found damaged and skipped.";
 
@@ -180,6 +195,20 @@ metrics! {
         "Age of the oldest sample that the endpoint has not acknowledged, in seconds.";
     RW_COMPRESSION = Gauge "ringscrape_remote_storage_compression" ["remote_name", "url", "compression"]
         "Shards that compress requests this way; zstd where the endpoint takes it.";
+    RW_MESSAGE = Gauge "ringscrape_remote_storage_message" ["remote_name", "url", "message"]
+        "Shards that send this message: remote write 1.0, or 2.0 where it is configured and the endpoint takes it.";
+    RW_SHARDS = Gauge "prometheus_remote_storage_shards" ["remote_name", "url"]
+        "Requests that may be on their way to the endpoint now, of all shards together: follows its answers.";
+    RW_SHARDS_MIN = Gauge "prometheus_remote_storage_shards_min" ["remote_name", "url"]
+        "Lower bound of the same: `min_shards`.";
+    RW_SHARDS_MAX = Gauge "prometheus_remote_storage_shards_max" ["remote_name", "url"]
+        "Upper bound of the same: `max_shards`.";
+    RW_LEFT_BYTES = Gauge "ringscrape_remote_storage_left_bytes" ["remote_name", "url"]
+        "Bytes of the log that the endpoint has not acknowledged, about: definitions and records for other endpoints are counted too.";
+    RW_LEFT_SAMPLES = Gauge "ringscrape_remote_storage_left_samples" ["remote_name", "url"]
+        "Samples of the log that the endpoint has not acknowledged, about.";
+    RW_LEFT_SECONDS = Gauge "ringscrape_remote_storage_left_seconds" ["remote_name", "url"]
+        "Seconds until the endpoint has everything, going by the last half minute; 0 while it lags less than 10 s, +Inf while what is left grows.";
     CLUSTER_INFO = Gauge "cluster_node_info" ["cluster_name", "state"]
         "1, labelled with the state of this node: viewer, participant, draining, terminating, suspect or dead.";
     CLUSTER_PEERS = Gauge "cluster_node_peers" ["cluster_name", "state"]
@@ -205,11 +234,15 @@ metrics! {
     CLUSTER_OWNED = Gauge "ringscrape_cluster_owned_targets" []
         "Targets that this node owns.";
     CLUSTER_UNOWNED = Gauge "ringscrape_cluster_unowned_targets" []
-        "Targets known to this node that nobody scrapes: no active member has their job.";
+        "Targets known to this node that nobody scrapes: no active member has their job, or room.";
+    CLUSTER_REFUSED_TARGETS = Gauge "ringscrape_cluster_refused_targets" ["cause"]
+        "Of these, how many because of the members' limits: budget (--cluster.samples-per-second-max).";
+    CLUSTER_HEAVY = Gauge "ringscrape_cluster_heavy_targets" []
+        "Targets that cost much, as this node tells the others: they are placed by their cost.";
     CLUSTER_SHARE = Gauge "ringscrape_cluster_ring_share" []
         "Part of the ring that is this node's, 0 to 1.";
     CLUSTER_MOVED = Counter "ringscrape_cluster_targets_moved_total" ["cause"]
-        "Targets of the fleet that got another owner, by what changed: join, leave, crash, weight, jobs, heavy.";
+        "Targets of the fleet that got another owner, by what changed: join, leave, crash, weight, jobs, heavy (what targets cost).";
     CLUSTER_ISOLATED = Gauge "ringscrape_cluster_isolated" []
         "1 while this node reaches less than half of the members of the last hour: it keeps its share and takes over nothing.";
     CLUSTER_STANDING_STILL = Gauge "ringscrape_cluster_standing_still" []

@@ -8,24 +8,29 @@
 //! requests sent and the log written in the same turn. The kernel says when bytes arrived, so that
 //! durations are exact all the same.
 
+mod costs;
+mod former;
 mod moves;
 mod names;
 mod scrapes;
+mod sender;
 mod sending;
 mod targets;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod waiting;
 
 pub(crate) use thread::{ShardOptions, ShardThread};
 
 use crate::clock;
 use crate::fetch::{Fetcher, FetcherLimits};
 use crate::log::driver::{Driver, DriverOptions};
-use crate::log::{prepare, restore, shard_dir};
+use crate::log::{SyncPolicy, prepare, restore, shard_dir};
 use crate::mailbox::{EndpointLink, FromShard, ShardIndex, ToShard};
 use crate::memory;
 use crate::metrics::ShardFigures;
+use former::Former;
 use glommio::Task;
 use ringscrape_wal::log::{LogOptions, ShardLog};
 use ringscrape_wal::scrape::Scrape;
@@ -38,8 +43,8 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::task::{Context, Waker};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How often is looked for what must not wait, in milliseconds: a connection being made, more of a
@@ -77,6 +82,8 @@ struct Shard {
     fetcher: Fetcher,
     scrapes: Scrapes,
     sending: Sending,
+    /// Logs of a former number of shards.
+    former: Rc<RefCell<Former>>,
     log: Rc<RefCell<ShardLog>>,
     driver: Driver,
     driving: Task<()>,
@@ -123,6 +130,7 @@ impl Shard {
                 retention_age_ms_max: i64::try_from(options.retention_age_ms_max)
                     .ok()
                     .filter(|max| *max > 0),
+                hold_until_synced: options.sync != SyncPolicy::Never,
                 salt: salt(),
                 ..LogOptions::default()
             },
@@ -153,10 +161,12 @@ impl Shard {
         .detach();
         let run_start = log.borrow().end();
         let shard = options.shard;
-        let sending = Sending::new(shard, options.shard_count, run_start, dir);
+        let former = Rc::new(RefCell::new(Former::of(&options, reports.clone())));
+        let sending = Sending::new(shard, options.shard_count, run_start, dir, former.clone());
         Ok(Self {
             scrapes: Scrapes::new(shard, log.clone(), reports.clone(), options.standstill_ms),
             sending,
+            former,
             waker: Waker::from(fetcher.waker()),
             fetcher,
             log,
@@ -210,7 +220,11 @@ impl Shard {
                 self.urgent_until_ms = clock::monotonic_ms() + URGENT_MS;
             }
             more |= self.scrapes.hand_over_some();
+            if self.scrapes.moves.take_hurried() {
+                self.sending.hurry();
+            }
             let send_at_ms = self.sending.poll(&mut self.scrapes.log.borrow_mut());
+            former::keep(&self.former, &self.log, self.turn_began_ms);
             self.sweep();
             if let Some(deadline_ms) = self.stop_deadline_ms
                 && (self.sending.is_drained() || clock::now_ms() >= deadline_ms)
@@ -259,6 +273,18 @@ impl Shard {
                 }
             }
             ToShard::Restore(scrapes) => self.scrapes.restore(scrapes),
+            ToShard::FormerScrapes(scrapes) => {
+                let restored = &mut *self.restored.borrow_mut();
+                restored.extend(
+                    scrapes
+                        .into_iter()
+                        .map(|scrape| (scrape.target.key, scrape)),
+                );
+            }
+            ToShard::FormerSent {
+                endpoint,
+                generation,
+            } => self.former.borrow_mut().all_have_sent(endpoint, generation),
             ToShard::Hold => self.scrapes.is_held = true,
             ToShard::GoOn => self.scrapes.go_on(),
             ToShard::Endpoints(links) => self.keep_links(links),
@@ -274,6 +300,9 @@ impl Shard {
             }
             ToShard::StatusesOf(keys, answer) => {
                 let _ = answer.send(self.scrapes.targets.statuses_of(&keys));
+            }
+            ToShard::Costs(places, answer) => {
+                let _ = answer.send(self.scrapes.targets.costs(&places));
             }
             ToShard::Remaining(answer) => {
                 let _ = answer.send(self.scrapes.remaining());
@@ -331,99 +360,13 @@ impl Shard {
         }
     }
 
-    /// Sleeps until the next thing is due, a message or an answer comes, or the next tick.
-    async fn wait(&mut self, more: bool, send_at_ms: u64) -> Result<(), String> {
-        let write_at = self.driver.poll(Instant::now());
-        if self.driver.is_busy() || self.restoring.get() {
-            // The other tasks get their turn, and the executor takes what its rings have done. It
-            // never sleeps in its rings, as this task is always ready when it looks: besides being
-            // dear, such a sleep of glommio 0.9 was seen not to end, under load, with a timer set.
-            glommio::executor().yield_task_queue_now().await;
-            self.busy_ms = (self.busy_ms * 2).clamp(1, TICK_MS);
-        } else {
-            self.busy_ms = 0;
-        }
-        let now_us = clock::monotonic_us();
-        let now_ms = now_us / 1_000;
-        self.turn_at_ms = now_ms;
-        self.notice_standstill(now_ms, self.turn_began_ms);
-        if more || send_at_ms <= now_ms || self.message.is_some() {
-            return Ok(());
-        }
-        let write_in = write_at.map(|at| at.saturating_duration_since(Instant::now()));
-        let write_at_ms = write_in.map_or(u64::MAX, |time| {
-            now_ms + time.as_micros().div_ceil(1_000) as u64
-        });
-        let until_ms = self.wake_at_ms(now_ms, send_at_ms.min(write_at_ms));
-        if until_ms > now_ms && !self.poll_sources() {
-            self.turn_at_ms = until_ms;
-            let sleep_us = (until_ms * 1_000).saturating_sub(now_us);
-            self.sleep(Duration::from_micros(sleep_us))?;
-        }
-        Ok(())
-    }
-
-    /// If it is that much later than it should be, others may have taken the targets.
-    fn notice_standstill(&mut self, now_ms: u64, expected_ms: u64) {
-        let late_ms = now_ms.saturating_sub(expected_ms);
-        if self.options.standstill_ms > 0 && late_ms > self.options.standstill_ms {
-            self.scrapes.stand_still();
-        }
-    }
-
-    /// Stops the thread, not only this task; what arrives from targets does not end it.
-    fn sleep(&mut self, time: Duration) -> Result<(), String> {
-        self.fetcher
-            .wait(Some(time), false)
-            .map_err(|error| format!("cannot wait: {error}"))
-    }
-
-    /// Whether there is a message, or an answer that is waited for; what comes later ends the next
-    /// sleep.
-    fn poll_sources(&mut self) -> bool {
-        let mut context = Context::from_waker(&self.waker);
-        if let Poll::Ready(received) = self.messages.poll_recv(&mut context) {
-            // A closed mailbox: the control loop is gone, and with it the process.
-            self.message = Some(received.unwrap_or(ToShard::Stop { deadline_ms: 0 }));
-        }
-        self.sending.poll_answers(&mut context).is_ready() || self.message.is_some()
-    }
-
-    /// When to go on, with something that can wait a little at `soft_ms`.
-    fn wake_at_ms(&mut self, now_ms: u64, soft_ms: u64) -> u64 {
-        let stopping = self.stop_deadline_ms.is_some();
-        let mut until_ms = now_ms + SLEEP_MS_MAX;
-        if let Some(due_ms) = self.scrapes.wheel.next_deadline()
-            && !stopping
-        {
-            until_ms = until_ms.min(due_ms);
-        }
-        let joins = until_ms <= now_ms + JOIN_MS;
-        if !joins || until_ms > soft_ms.saturating_add(JOIN_MS) {
-            until_ms = until_ms.min(soft_ms);
-        }
-        if self.fetcher.in_flight() > 0 && !joins {
-            until_ms = until_ms.min(now_ms + self.tick_ms);
-            self.tick_ms = (self.tick_ms * 2).min(TICK_MS_MAX);
-        }
-        if self.links.is_some() || self.scrapes.names.has_questions() {
-            until_ms = until_ms.min(now_ms + RECOVERY_POLL_MS);
-        }
-        if self.busy_ms > 0 {
-            until_ms = until_ms.min(now_ms + self.busy_ms);
-        }
-        let is_urgent = now_ms < self.urgent_until_ms || self.scrapes.moves.is_waiting();
-        if stopping || is_urgent {
-            until_ms = until_ms.min(now_ms + TICK_MS);
-        }
-        until_ms
-    }
-
     fn figures(&self) -> ShardFigures {
         let mut figures = self.scrapes.figures.clone();
         figures.log = self.log.borrow().stats();
         figures.damaged = self.log.borrow().stats().damaged_places + self.sending.skipped();
-        figures.endpoints = self.sending.figures(clock::now_ms());
+        figures.endpoints = self.sending.figures(&self.log.borrow(), clock::now_ms());
+        figures.caps = self.log.borrow().cap_uses(clock::now_ms());
+        figures.former_dirs = self.former.borrow().dirs_left();
         figures.memory = self.memory();
         figures
     }

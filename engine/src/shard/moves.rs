@@ -28,6 +28,8 @@ pub(super) struct Moves {
     outgoing: Vec<(Arc<str>, Vec<Arc<Scrape>>)>,
     /// The control loop is to be told that the shard stood still.
     has_stood_still: bool,
+    /// Targets have moved whose last samples are to arrive before the next owner's.
+    is_hurried: bool,
 }
 
 impl Moves {
@@ -40,6 +42,7 @@ impl Moves {
             leaving: VecDeque::new(),
             outgoing: Vec::new(),
             has_stood_still: false,
+            is_hurried: false,
         }
     }
 
@@ -105,6 +108,11 @@ impl Moves {
         }
     }
 
+    /// Whether targets have moved since the last call.
+    pub(super) fn take_hurried(&mut self) -> bool {
+        std::mem::take(&mut self.is_hurried)
+    }
+
     /// Whether something waits for a place in the control loop's mailbox.
     pub(super) fn is_waiting(&self) -> bool {
         self.has_stood_still || !self.outgoing.is_empty()
@@ -140,6 +148,7 @@ impl Scrapes {
             Ending::Succeeded => self.end_later(index, true),
             Ending::Move(to) => {
                 slot.is_resting = true;
+                self.moves.is_hurried = true;
                 if to.is_some() {
                     self.moves.leaving.push_back(slot.target.key.0);
                 }
@@ -159,6 +168,7 @@ impl Scrapes {
             Ending::End => self.end_later(index, false),
             Ending::Succeeded => self.end_later(index, true),
             Ending::Move(to) => {
+                self.moves.is_hurried = true;
                 if let Some(to) = to {
                     self.hand_over(index, to);
                 }

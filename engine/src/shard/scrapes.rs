@@ -320,6 +320,9 @@ impl Scrapes {
         *self.figures.scrapes.entry(cause).or_insert(0) += 1;
         self.figures.exceeded_sample_limit += u64::from(cause == "sample_limit");
         self.figures.exceeded_body_limit += u64::from(cause == "body_size_limit");
+        if cause == "ok" {
+            self.targets.note_cost(index, outcome.layout.len);
+        }
         self.log_outcome(index, outcome, now_ms);
         let slot = &mut self.targets.slab[index];
         let until_ms = slot.until_ms();

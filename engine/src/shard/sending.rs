@@ -1,21 +1,20 @@
 //! The shard's log -> requests to the control thread, answers -> cursors: all endpoints' queues.
 
+use super::former::{Former, Named, Stage};
+use super::sender::{Sender, reader};
 use crate::clock;
-use crate::config::Endpoint;
+use crate::config::{Endpoint, StartAt};
 use crate::mailbox::EndpointLink;
 use crate::metrics::EndpointFigures;
-use crate::remote_write::from_log::EndpointReader;
-use crate::remote_write::post::{ShardRequest, ToShard};
+use crate::remote_write::post::ShardRequest;
+use crate::remote_write::progress::Progress;
 use crate::remote_write::{Notice, Now, QueueOptions, Request, ShardQueue};
-use ringscrape_wal::error::ReadError;
 use ringscrape_wal::log::ShardLog;
 use ringscrape_wal::scrape::Position;
-use ringscrape_wal::storage::FsStorage;
+use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tracing::{error, info, warn};
 
 /// Requests per second with which one endpoint's refused batches are taken apart, all shards
@@ -31,57 +30,79 @@ pub(crate) struct Sending {
     shard_count: usize,
     run_start: Position,
     dir: PathBuf,
-    /// Places of the log that were passed over because they are damaged or gone.
+    former: Rc<RefCell<Former>>,
+    /// Segments of the log that were passed over because they are gone.
     skipped: u64,
     queues: Vec<Sender>,
     polled: Vec<Request>,
 }
 
-struct Sender {
-    endpoint: Arc<Endpoint>,
-    queue: ShardQueue,
-    reader: EndpointReader,
-    requests: mpsc::Sender<ShardRequest>,
-    /// Of the network side in force first, then of former ones that have requests on their way.
-    answers: Vec<mpsc::UnboundedReceiver<ToShard>>,
-    allowance: u32,
-    /// Requests that the control thread had no place for; sent first at the next poll.
-    held: Vec<ShardRequest>,
-    read_error_quiet_until_ms: u64,
-    /// The last poll read all there is.
-    at_end: bool,
-}
-
 impl Sending {
     /// Queues of the log whose records of this run begin at `run_start`.
-    pub(crate) fn new(shard: usize, shard_count: usize, run_start: Position, dir: PathBuf) -> Self {
+    pub(crate) fn new(
+        shard: usize,
+        shard_count: usize,
+        run_start: Position,
+        dir: PathBuf,
+        former: Rc<RefCell<Former>>,
+    ) -> Self {
         Self {
             shard,
             shard_count,
             run_start,
             dir,
+            former,
             skipped: 0,
             queues: Vec::new(),
             polled: Vec::new(),
         }
     }
 
-    /// Takes over the endpoints in force, once the log is recovered: each goes on at its cursor. A
-    /// new one begins at the start of the log, where the records' routes say what is for it. Those
-    /// that went are forgotten here; their cursors are kept for a day.
+    /// Takes over the endpoints in force, once the log is recovered: each goes on at its cursor, or
+    /// at that of an identity that it had before. A new one begins at the start of the log, where
+    /// the records' routes say what is for it, or all is, if it asks for the oldest. Those that
+    /// went are forgotten here; their cursors are kept for a day.
     pub(crate) fn set_endpoints(&mut self, links: Vec<EndpointLink>, log: &mut ShardLog) {
         let now = now();
         let start = log.begin();
-        let identities = links.iter().map(|link| link.endpoint.identity.as_str());
-        log.cursors_mut().configure(identities, start, now.unix_ms);
-        let mut before = std::mem::take(&mut self.queues);
-        for link in links {
+        let identities: Vec<&str> = links
+            .iter()
+            .map(|link| link.endpoint.identity.as_str())
+            .collect();
+        let former = former_identities(&links, &identities);
+        let in_force: Vec<Box<str>> = identities.iter().map(|one| Box::from(*one)).collect();
+        let renamed = rename_cursors(&links, &former, log);
+        for link in &links {
             let identity = link.endpoint.identity.as_str();
-            let known = before
-                .iter()
-                .position(|sender| sender.endpoint.identity == identity);
-            let sender = match known.map(|index| before.swap_remove(index)) {
+            let is_new = log.cursors().get(identity).is_none();
+            if is_new && link.endpoint.start_at == StartAt::Oldest && start < log.end() {
+                let end = log.end();
+                log.cursors_mut().begin_backfill(identity, end);
+            }
+        }
+        log.cursors_mut().configure(identities, start, now.unix_ms);
+        let mut logs = self.former.borrow_mut();
+        let named = |(link, former): (&EndpointLink, &Vec<Box<str>>)| Named {
+            identity: link.endpoint.identity.clone(),
+            former: former.clone(),
+        };
+        logs.set_endpoints(links.iter().zip(&former).map(named).collect());
+        let mut before = std::mem::take(&mut self.queues);
+        for ((link, former), renamed) in links.into_iter().zip(former).zip(renamed) {
+            let identity = link.endpoint.identity.as_str();
+            let known = before.iter().position(|sender| {
+                let have = sender.endpoint.identity.as_str();
+                have == identity || renamed.as_deref() == Some(have)
+            });
+            let mut sender = match known.map(|index| before.swap_remove(index)) {
                 Some(mut sender) => {
+                    if renamed.is_some() {
+                        let dir = match sender.stage {
+                            Stage::Reading(dir) => logs.path(dir),
+                            _ => &self.dir,
+                        };
+                        sender.reader = reader(identity, dir);
+                    }
                     if *sender.endpoint != *link.endpoint {
                         sender.queue.reconfigure(link.endpoint.clone(), now);
                         sender.endpoint = link.endpoint;
@@ -110,27 +131,35 @@ impl Sending {
                     };
                     Sender {
                         queue: ShardQueue::new(options, now),
-                        reader: EndpointReader::new(
-                            identity,
-                            Arc::new(FsStorage),
-                            self.dir.clone(),
-                        ),
+                        reader: reader(identity, &self.dir),
+                        stage: logs.first_stage(),
                         requests: channel.requests,
                         answers: vec![channel.answers],
                         allowance: 1,
+                        bound: link.endpoint.queue.requests_in_flight_min,
                         held: Vec::new(),
                         read_error_quiet_until_ms: 0,
+                        progress: Progress::default(),
                         at_end: false,
+                        backfill_until: None,
+                        former: Vec::new(),
                         endpoint: link.endpoint,
                     }
                 }
             };
+            let identity = sender.endpoint.identity.as_str();
+            let mut former = former;
+            former.extend(log.cursors().former(identity));
+            former.retain(|former| !in_force.contains(former));
+            sender.former = former;
+            sender.backfill_until = log.cursors().backfill_until(identity);
+            sender.set_wanted(&logs);
             self.queues.push(sender);
         }
         for gone in before {
             self.skipped += gone.reader.segments_missing();
             let identity = &gone.endpoint.identity;
-            if gone.at_end && gone.queue.is_drained() {
+            if gone.is_drained() {
                 log.cursors_mut().let_go(identity);
             } else {
                 warn!(
@@ -147,6 +176,7 @@ impl Sending {
     pub(crate) fn poll(&mut self, log: &mut ShardLog) -> u64 {
         let now = now();
         let mut wake_at_ms = u64::MAX;
+        let former = &mut *self.former.borrow_mut();
         for sender in &mut self.queues {
             sender.take_answers(now);
             sender.send_held();
@@ -155,8 +185,7 @@ impl Sending {
                 true => sender.allowance.saturating_sub(in_flight),
                 false => 0,
             };
-            let mut source = sender.reader.over(log);
-            let polled = sender.queue.poll(&mut source, now, free, &mut self.polled);
+            let polled = sender.read(log, former, now, free, &mut self.polled);
             for request in self.polled.drain(..) {
                 let backlog_samples = sender.queue.stats().samples_pending;
                 sender.held.push(ShardRequest {
@@ -166,11 +195,9 @@ impl Sending {
                 });
             }
             sender.send_held();
-            let (low_water, highest_sent) = sender.queue.cursor();
-            log.cursors_mut()
-                .advance(&sender.endpoint.identity, low_water, highest_sent);
+            sender.move_cursor(log, former);
             for damage in sender.reader.take_damage() {
-                self.skipped += 1;
+                log.count_damage(std::slice::from_ref(&damage));
                 warn!(
                     dir = %self.dir.display(), segment = damage.segment, from = damage.from,
                     to = damage.to, kind = ?damage.kind, "passed over a damaged place of the log"
@@ -183,6 +210,15 @@ impl Sending {
                 report(&sender.endpoint, &notice);
             }
             sender.at_end = polled.at_end;
+            if sender.progress.is_due(now.monotonic_ms) {
+                let left = sender.left(log, former);
+                sender.progress.read(now.monotonic_ms, left.samples);
+            }
+            let missing = sender.reader.segments_missing();
+            if sender.go_on(log, former, self.run_start, &self.dir) {
+                self.skipped += missing;
+                wake_at_ms = now.monotonic_ms;
+            }
             if !sender.held.is_empty() {
                 wake_at_ms = wake_at_ms.min(now.monotonic_ms + HELD_RETRY_MS);
             } else if polled.more {
@@ -213,18 +249,29 @@ impl Sending {
         }
     }
 
+    /// For a while batches go soon: targets have moved to another node.
+    pub(crate) fn hurry(&mut self) {
+        let now = now();
+        for sender in &mut self.queues {
+            sender.queue.hurry(now);
+        }
+    }
+
     /// Whether everything logged has been acknowledged.
     pub(crate) fn is_drained(&self) -> bool {
-        self.queues
-            .iter()
-            .all(|sender| sender.at_end && sender.queue.is_drained())
+        self.queues.iter().all(Sender::is_drained)
     }
 
     /// Figures per endpoint.
-    pub(crate) fn figures(&self, now_ms: i64) -> Vec<EndpointFigures> {
+    pub(crate) fn figures(&self, log: &ShardLog, now_ms: i64) -> Vec<EndpointFigures> {
         let figures = |sender: &Sender| {
             let stats = sender.queue.stats();
+            let queue = &sender.endpoint.queue;
             EndpointFigures {
+                left: sender.left(log, &self.former.borrow()),
+                samples_fewer_per_s: sender.progress.samples_fewer_per_s(),
+                requests_bound: sender.bound,
+                requests_bounds: (queue.requests_in_flight_min, queue.requests_in_flight_max),
                 identity: sender.endpoint.identity.clone(),
                 url: sender.endpoint.display_url(),
                 lag_ms: stats.lag_ms(now_ms),
@@ -234,7 +281,7 @@ impl Sending {
         self.queues.iter().map(figures).collect()
     }
 
-    /// Damaged places of the log that were skipped.
+    /// Segments that were passed over because they are gone.
     pub(crate) fn skipped(&self) -> u64 {
         let missing = self
             .queues
@@ -244,64 +291,43 @@ impl Sending {
     }
 }
 
-impl Sender {
-    /// At most one line in ten seconds: reading is tried again all the time.
-    fn report_read_error(&mut self, error: &ReadError, now: Now) {
-        if now.monotonic_ms >= self.read_error_quiet_until_ms {
-            self.read_error_quiet_until_ms = now.monotonic_ms + 10_000;
-            warn!(endpoint = self.endpoint.identity, %error,
-                "cannot read the log for this endpoint; trying again");
-        }
+/// Of each endpoint the identities it had before, that no other endpoint has now, and no earlier
+/// one of the list claims.
+fn former_identities(links: &[EndpointLink], in_force: &[&str]) -> Vec<Vec<Box<str>>> {
+    let mut claimed: Vec<Box<str>> = Vec::new();
+    let mut all = Vec::with_capacity(links.len());
+    for link in links {
+        let former = link.endpoint.former_identities.iter().map(String::as_str);
+        let free: Vec<Box<str>> = former
+            .filter(|former| !in_force.contains(former))
+            .filter(|former| !claimed.iter().any(|taken| **taken == **former))
+            .map(Box::from)
+            .collect();
+        claimed.extend(free.iter().cloned());
+        all.push(free);
     }
+    all
+}
 
-    fn take_answers(&mut self, now: Now) {
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        self.poll_answers(&mut context, now);
-    }
-
-    /// Takes all answers there are; whether there was one.
-    fn poll_answers(&mut self, context: &mut Context<'_>, now: Now) -> bool {
-        let mut any = false;
-        let (queue, allowance) = (&mut self.queue, &mut self.allowance);
-        let mut first = true;
-        self.answers.retain_mut(|answers| {
-            let in_force = std::mem::take(&mut first);
-            loop {
-                match answers.poll_recv(context) {
-                    Poll::Ready(Some(ToShard::Ended {
-                        id,
-                        result,
-                        elapsed_us,
-                    })) => {
-                        any = true;
-                        queue.on_result(id, &result, elapsed_us, now);
-                    }
-                    Poll::Ready(Some(ToShard::Allowance(requests))) if in_force => {
-                        any = true;
-                        *allowance = requests;
-                    }
-                    Poll::Ready(Some(ToShard::Allowance(_))) => {}
-                    // The network side has ended: it was replaced, or the process stops.
-                    Poll::Ready(None) => return in_force,
-                    Poll::Pending => return true,
-                }
-            }
-        });
-        any
-    }
-
-    fn send_held(&mut self) {
-        while !self.held.is_empty() {
-            let request = self.held.remove(0);
-            match self.requests.try_send(request) {
-                Ok(()) => {}
-                Err(TrySendError::Full(request) | TrySendError::Closed(request)) => {
-                    self.held.insert(0, request);
-                    return;
-                }
-            }
-        }
-    }
+/// Gives an endpoint without a cursor that of a former identity; says which one it was.
+fn rename_cursors(
+    links: &[EndpointLink],
+    former: &[Vec<Box<str>>],
+    log: &mut ShardLog,
+) -> Vec<Option<Box<str>>> {
+    let mut rename = |(link, former): (&EndpointLink, &Vec<Box<str>>)| {
+        let identity = link.endpoint.identity.as_str();
+        let found = former
+            .iter()
+            .find(|from| log.cursors_mut().rename(from, identity))?;
+        info!(
+            endpoint = identity,
+            before = &**found,
+            "the endpoint has another name: it goes on where it stood"
+        );
+        Some(found.clone())
+    };
+    links.iter().zip(former).map(&mut rename).collect()
 }
 
 /// Tells the operator what a queue has noticed.

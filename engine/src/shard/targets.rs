@@ -1,8 +1,9 @@
 //! The targets of one shard: a slab of their states, found by key.
 
+use super::costs::Costs;
 use crate::api::{Health, TargetStatus};
 use crate::fetch::{FetchRequest, RequestSettings};
-use crate::mailbox::{Addresses, Assignment, ForcedError, HostPort, Until};
+use crate::mailbox::{Addresses, Assignment, CostReport, ForcedError, HostPort, Until};
 use crate::schedule::{Timer, Turns};
 use crate::scrape::TargetState;
 use crate::target::Target;
@@ -92,6 +93,9 @@ impl Slot {
 pub(super) struct Targets {
     pub(super) slab: slab::Slab<Slot>,
     by_key: HashMap<u64, usize>,
+    /// One of those whose place is not their key, by place.
+    by_place: HashMap<u64, usize>,
+    costs: Costs,
     settings: Vec<Arc<RequestSettings>>,
     /// Targets that went since this was last asked.
     removed: usize,
@@ -109,6 +113,26 @@ impl Targets {
     /// The slot of a target.
     pub(super) fn find(&self, key: u64) -> Option<usize> {
         self.by_key.get(&key).copied()
+    }
+
+    /// The slot of a target with this place.
+    fn find_place(&self, place: u64) -> Option<usize> {
+        let known = self
+            .by_place
+            .get(&place)
+            .or_else(|| self.by_key.get(&place));
+        let has_place = |index: &usize| {
+            let slot = self.slab.get(*index);
+            slot.is_some_and(|slot| slot.target.place.0 == place)
+        };
+        known.copied().filter(has_place)
+    }
+
+    fn note_place(&mut self, index: usize) {
+        let target = &self.slab[index].target;
+        if target.place != target.key {
+            self.by_place.insert(target.place.0, index);
+        }
     }
 
     /// Adds a target, or replaces the one with its key, which keeps its state.
@@ -183,6 +207,7 @@ impl Targets {
         if own.after_crash {
             slot.taken_over_ms = Some(own.from_ms);
         }
+        self.note_place(index);
     }
 
     fn insert(&mut self, assignment: Assignment) -> usize {
@@ -227,6 +252,7 @@ impl Targets {
             last_duration_s: 0.0,
         });
         self.by_key.insert(key, index);
+        self.note_place(index);
         index
     }
 
@@ -234,7 +260,11 @@ impl Targets {
     pub(super) fn remove(&mut self, index: usize) {
         let slot = self.slab.remove(index);
         self.removed += 1;
+        self.costs.forget(index);
         self.by_key.remove(&slot.target.key.0);
+        if self.by_place.get(&slot.target.place.0) == Some(&index) {
+            self.by_place.remove(&slot.target.place.0);
+        }
     }
 
     /// Whether so many targets went since the last yes that their memory is worth collecting.
@@ -260,6 +290,29 @@ impl Targets {
         slots
             .filter_map(|index| self.slab[index].status())
             .collect()
+    }
+
+    /// Takes note of a scrape that went well: what the target costs.
+    pub(super) fn note_cost(&mut self, index: usize, samples: u32) {
+        let target = &self.slab[index].target;
+        self.costs
+            .set(index, target.job, samples, target.interval_ms);
+    }
+
+    /// What the targets cost, without those that are on their way out.
+    pub(super) fn costs(&mut self, places: &[u64]) -> CostReport {
+        let (mut report, mut dear) = self.costs.report();
+        let asked = places.iter().filter_map(|place| self.find_place(*place));
+        dear.extend(asked.filter_map(|index| Some((index, self.costs.of(index)?))));
+        dear.sort_unstable_by_key(|(index, _)| *index);
+        dear.dedup_by_key(|(index, _)| *index);
+        let stays = dear.into_iter().filter_map(|(index, samples_per_s)| {
+            let slot = self.slab.get(index)?;
+            let stays = slot.ends_at_ms.is_none();
+            stays.then(|| (slot.target.clone(), samples_per_s))
+        });
+        report.dear = stays.collect();
+        report
     }
 
     /// What the slab and its index take, in bytes.

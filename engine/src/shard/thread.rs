@@ -3,12 +3,14 @@
 use super::Shard;
 use crate::log::SyncPolicy;
 use crate::mailbox::{FromShard, MAILBOX_MESSAGES_MAX, ShardIndex, ToShard};
+use crate::storage::FormerLog;
 use futures_util::FutureExt;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Buffers registered with the executor's rings, in bytes. The log writes through the page cache
 /// and needs few.
@@ -17,6 +19,11 @@ const IO_MEMORY_BYTES: usize = 128 << 10;
 const RING_DEPTH: usize = 256;
 /// Longest time for which one task keeps another one waiting.
 const PREEMPT: Duration = Duration::from_millis(5);
+/// How often a shard's executor is woken from outside. One that the system does not run for
+/// `PREEMPT` between setting that timer and running its first task takes itself for idle and sleeps
+/// in its rings, with tasks that are ready (glommio 0.9, `run_task_queues`); nothing else would
+/// wake it then.
+const NUDGE: Duration = Duration::from_millis(200);
 
 /// What a shard is started with.
 #[derive(Debug, Clone)]
@@ -27,6 +34,8 @@ pub(crate) struct ShardOptions {
     pub(crate) shard_count: usize,
     /// The core it is pinned to.
     pub(crate) core: usize,
+    /// Logs of former numbers of shards, oldest first.
+    pub(crate) former: Arc<[FormerLog]>,
     /// The storage folder.
     pub(crate) storage_path: PathBuf,
     /// When the log is synced.
@@ -46,6 +55,8 @@ pub(crate) struct ShardOptions {
 pub(crate) struct ShardThread {
     /// Where it takes messages.
     pub(crate) mailbox: mpsc::Sender<ToShard>,
+    /// Wakes its executor.
+    nudge: Arc<Notify>,
     handle: ExecutorJoinHandle<()>,
 }
 
@@ -61,6 +72,8 @@ impl ShardThread {
     ) -> Result<Self, String> {
         let (mailbox, messages) = mpsc::channel(MAILBOX_MESSAGES_MAX);
         let shard = options.shard;
+        let nudge = Arc::new(Notify::new());
+        let nudged = nudge.clone();
         let last_word = LastWord {
             shard,
             reports: reports.clone(),
@@ -73,6 +86,12 @@ impl ShardThread {
             .preempt_timer(PREEMPT)
             .spawn(move || async move {
                 let mut last_word = last_word;
+                glommio::spawn_local(async move {
+                    loop {
+                        nudged.notified().await;
+                    }
+                })
+                .detach();
                 let work = async {
                     let shard = Shard::open(options, messages, reports)?;
                     shard.run().await
@@ -83,7 +102,22 @@ impl ShardThread {
             .map_err(|error| {
                 format!("{error}; each needs about 1 MiB of locked memory: see ulimit -l")
             })?;
-        Ok(Self { mailbox, handle })
+        Ok(Self {
+            mailbox,
+            nudge,
+            handle,
+        })
+    }
+
+    /// Wakes the executors of all shards now and then, as long as it is polled.
+    pub(crate) fn keep_awake(shards: &[Self]) -> impl Future<Output = ()> + use<> {
+        let nudges: Vec<_> = shards.iter().map(|shard| shard.nudge.clone()).collect();
+        async move {
+            loop {
+                tokio::time::sleep(NUDGE).await;
+                nudges.iter().for_each(|nudge| nudge.notify_one());
+            }
+        }
     }
 
     /// Waits for the thread's end.
