@@ -6,8 +6,9 @@ pub mod labels;
 pub mod relabel;
 pub mod target;
 
+pub mod service;
+
 mod control;
-#[allow(dead_code, unused_imports)] // until the control loop starts it
 mod gossip;
 mod mailbox;
 mod resolve;
@@ -30,6 +31,8 @@ pub mod log;
 
 pub mod remote_write;
 
+pub mod import;
+
 pub mod api;
 mod clock;
 pub mod memory;
@@ -38,6 +41,8 @@ mod web;
 
 pub mod fuzz;
 
+pub use control::trial::ConfigTrial;
 pub use gossip::{ClusterOptions, GOSSIP_PORT, GossipError};
 pub use log::SyncPolicy;
 pub use run::{RunError, RunOptions, run};
+pub use storage::{Storage, StorageError};

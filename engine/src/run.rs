@@ -2,15 +2,18 @@
 //! stop.
 
 use crate::config::{Config, ConfigError};
-use crate::control::{Clustering, Control};
+use crate::control::{Clustering, Control, Service};
 use crate::gossip::{ClusterOptions, GOSSIP_MESSAGES_MAX, GossipThread, Place};
 use crate::log::SyncPolicy;
 use crate::mailbox::{FromShard, MAILBOX_MESSAGES_MAX, ShardIndex};
 use crate::metrics::{nofile_limits, raise_nofile_limit};
+use crate::service::settings::ServiceSettings;
+use crate::service::store::{self, GossipLinks, StorePlace};
 use crate::shard::{ShardOptions, ShardThread};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{FormerLog, Storage, StorageError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -31,12 +34,29 @@ pub struct RunOptions {
     pub listen_address: SocketAddr,
     /// Whether `/-/reload` is served.
     pub lifecycle: bool,
+    /// Whether the texts of stored configurations can be read through the API.
+    pub reads_configs: bool,
+    /// Who may use the API of stored configurations: a file of tokens.
+    pub config_tokens_file: Option<PathBuf>,
     /// How long to go on sending at stop.
     pub flush_deadline_ms: u64,
     /// Data plane threads; `None` = one per usable core.
     pub shards: Option<usize>,
     /// The part in a cluster; `None` = this node scrapes all targets.
     pub cluster: Option<ClusterOptions>,
+}
+
+impl RunOptions {
+    /// Reads the configuration file. What the command line says wins.
+    pub(crate) fn load_config(&self) -> Result<Config, ConfigError> {
+        let mut config = Config::load(&self.config_file)?;
+        if let (Some(path), Some(settings)) =
+            (&self.config_tokens_file, &mut config.scraping_service)
+        {
+            Arc::make_mut(settings).tokens_file = Some(path.clone());
+        }
+        Ok(config)
+    }
 }
 
 /// Why the process could not start, or ended by itself.
@@ -95,7 +115,7 @@ pub enum RunError {
 /// # Errors
 /// The process could not start, or a shard has died.
 pub fn run(options: RunOptions) -> Result<(), RunError> {
-    let config = Config::load(&options.config_file)?;
+    let config = options.load_config()?;
     let storage = Storage::lock(&options.storage_path)?;
     raise_nofile_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -114,8 +134,16 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
             Some(cluster) => Some(join(cluster, storage.path(), address)?),
             None => None,
         };
+        let service = match &config.scraping_service {
+            Some(settings) => {
+                let links = clustering.as_ref().map(Clustering::store_links);
+                Some(serve(&config, settings, &storage, links)?)
+            }
+            None => None,
+        };
         let cores = usable_cores();
-        let shard_count = storage.shard_count(options.shards.unwrap_or(cores.len()).max(1))?;
+        let shard_count = options.shards.unwrap_or(cores.len()).max(1);
+        let former: Arc<[FormerLog]> = storage.former_logs(shard_count)?.into();
         let (reports, reported) = mpsc::channel::<(ShardIndex, FromShard)>(MAILBOX_MESSAGES_MAX);
         let connections_max = connections_max(shard_count);
         // Others find a node dead after half of that at the earliest.
@@ -127,6 +155,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
                 shard,
                 shard_count,
                 core: cores[shard % cores.len()],
+                former: former.clone(),
                 storage_path: storage.path().to_owned(),
                 sync: options.sync,
                 retention_bytes_max: options.retention_bytes_max.div_ceil(shard_count as u64),
@@ -150,7 +179,7 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
             config = %options.config_file.display(),
             "ringscrape starts"
         );
-        Control::new(options, config, shards, reported, clustering)
+        Control::new(options, config, shards, reported, clustering, service)
             .run(listener)
             .await
     });
@@ -176,6 +205,28 @@ fn join(
     })?;
     info!(node = %thread.name, gossip = %thread.gossip_address, "part of a cluster");
     Ok(Clustering::new(thread, options, messages))
+}
+
+/// Starts the store of configurations.
+fn serve(
+    config: &Config,
+    settings: &Arc<ServiceSettings>,
+    storage: &Storage,
+    links: Option<GossipLinks>,
+) -> Result<Service, RunError> {
+    let place = StorePlace {
+        storage_path: storage.path().to_owned(),
+    };
+    let store = store::start_in_cluster(&settings.store, &place, links);
+    let store = store.map_err(|reason| RunError::Start {
+        what: "the store of configurations".to_owned(),
+        reason,
+    })?;
+    let service = Service::new(config, settings.clone(), store);
+    service.map_err(|reason| RunError::Start {
+        what: "the scraping service".to_owned(),
+        reason,
+    })
 }
 
 fn start_error(what: &str, error: &dyn std::error::Error) -> RunError {

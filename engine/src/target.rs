@@ -10,11 +10,12 @@ mod url;
 
 pub use url::TargetUrl;
 
-use crate::config::{ScrapeConfig, format_duration, parse_duration_ms};
+use crate::config::{KeyLabels, ScrapeConfig, format_duration, parse_duration_ms};
 use crate::discovery::TargetGroup;
 use crate::labels::{Labels, LabelsBuilder};
 use crate::relabel::Verdict;
 use ringscrape_cluster::TargetKey;
+use ringscrape_cluster::member::{JobId, ZoneId};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -23,6 +24,15 @@ use std::sync::Arc;
 pub struct Target {
     /// Stable hash of job, final labels and URL; unique among the targets of a job.
     pub key: TargetKey,
+    /// Its job's number in a cluster.
+    pub job: JobId,
+    /// What decides in a cluster which node scrapes it: the same as the key, or a hash of the
+    /// labels that the job names, or one that all targets of a configuration have in common.
+    pub place: TargetKey,
+    /// The zone that it is in.
+    pub zone: ZoneId,
+    /// The same by its name; empty = none.
+    pub zone_name: Box<str>,
     /// The job's settings.
     pub scrape_config: Arc<ScrapeConfig>,
     /// Final labels: what samples get. No name begins with `__`.
@@ -40,6 +50,13 @@ pub struct Target {
     /// If set, the target can't be asked: each of its scrapes fails with this reason, without a
     /// connection, so that `up` is 0 as with any other failure.
     pub blocked: Option<String>,
+}
+
+impl Target {
+    /// Whether it stays with all other targets of its configuration.
+    pub fn is_of_unit(&self) -> bool {
+        self.scrape_config.unit.is_some()
+    }
 }
 
 /// What a job's groups amount to.
@@ -84,6 +101,8 @@ const SCHEME: &str = "__scheme__";
 const PARAM_PREFIX: &str = "__param_";
 const META_PREFIX: &str = "__meta_";
 const RESERVED_PREFIX: &str = "__";
+/// Label of the zone; rules may set it.
+const ZONE: &str = "__zone__";
 const UNIX_SOCKET: &str = "__unix_socket__";
 
 /// Builds the targets of one job from all its groups.
@@ -210,10 +229,20 @@ fn build(
         blocked = Some("`__unix_socket__` is not supported by this version of ringscrape".into());
     }
     let scrape_url = url::display(&scheme, &address, labels.text(METRICS_PATH), &query);
+    let zone_name = Box::<str>::from(labels.text(ZONE));
     labels.retain(|name| !name.starts_with(RESERVED_PREFIX));
     let labels = labels.into_labels();
+    let key = TargetKey::new(&config.job_name, &scrape_url, labels.iter());
     Ok(Target {
-        key: TargetKey::new(&config.job_name, &scrape_url, labels.iter()),
+        key,
+        job: JobId::new(&config.job_name),
+        place: place(config, &scrape_url, &labels, key),
+        zone: match config.unit {
+            // All of them stay together, wherever they are.
+            Some(_) => ZoneId::NONE,
+            None => ZoneId::new(&zone_name),
+        },
+        zone_name,
         scrape_config: config.clone(),
         labels,
         discovered: discovered.clone(),
@@ -223,6 +252,23 @@ fn build(
         timeout_ms,
         blocked,
     })
+}
+
+/// What decides in a cluster which node scrapes a target.
+fn place(config: &ScrapeConfig, url: &str, labels: &Labels, key: TargetKey) -> TargetKey {
+    let some = |names: &[String], are_meant: bool| {
+        let has = |name: &str| names.binary_search_by(|have| (**have).cmp(name)).is_ok();
+        let labels = labels.iter().filter(|(name, _)| has(name) == are_meant);
+        labels.collect::<Vec<_>>()
+    };
+    if let Some(unit) = config.unit {
+        return unit;
+    }
+    match &config.key_labels {
+        KeyLabels::All => key,
+        KeyLabels::Only(names) => TargetKey::new(&config.job_name, "", some(names, true)),
+        KeyLabels::Without(names) => TargetKey::new(&config.job_name, url, some(names, false)),
+    }
 }
 
 fn duration(labels: &LabelsBuilder, name: &str) -> Result<u64, String> {

@@ -88,7 +88,7 @@ fn active_target(status: &TargetStatus) -> Value {
     })
 }
 
-fn labels_object<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
+pub(super) fn labels_object<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Value {
     Value::Object(
         labels
             .map(|(name, value)| (name.to_owned(), json!(value)))
@@ -97,7 +97,7 @@ fn labels_object<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Value 
 }
 
 /// RFC 3339 in UTC; a target never scraped has Go's zero time, as in Prometheus.
-fn timestamp(ms: Option<i64>) -> String {
+pub(super) fn timestamp(ms: Option<i64>) -> String {
     match ms.and_then(|ms| u64::try_from(ms).ok()) {
         Some(ms) => {
             humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms)).to_string()

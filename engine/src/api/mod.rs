@@ -4,6 +4,7 @@
 //! loop, over bounded channels.
 
 pub mod cluster;
+pub mod configs;
 mod json;
 mod router;
 
@@ -11,6 +12,7 @@ pub(crate) use json::StateFilter;
 pub(crate) use router::{ApiOptions, router};
 
 use crate::labels::Labels;
+use crate::service::status::NodeConfigs;
 use crate::target::Target;
 use cluster::{ClusterView, Fleet, OverviewView};
 use std::sync::Arc;
@@ -36,6 +38,13 @@ pub(crate) enum Query {
         /// Where to.
         answer: oneshot::Sender<Vec<TargetStatus>>,
     },
+    /// How this node has stored configurations, and how its targets of them are.
+    Configs {
+        /// Which; `None`: all.
+        names: Option<Vec<String>>,
+        /// Where to.
+        answer: oneshot::Sender<NodeConfigs>,
+    },
     /// How this process is doing.
     Overview(oneshot::Sender<OverviewView>),
     /// Give all targets to other nodes, or take some again; the error says why not.
@@ -45,6 +54,8 @@ pub(crate) enum Query {
         /// Where to.
         answer: oneshot::Sender<Result<(), String>>,
     },
+    /// The scraping service; `None`: it is off.
+    Service(oneshot::Sender<Option<configs::Service>>),
     /// Read the configuration again; the answer is the error's text.
     Reload(oneshot::Sender<Result<(), String>>),
 }

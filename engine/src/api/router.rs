@@ -1,6 +1,6 @@
 //! Paths and methods -> handlers, with Prometheus' paths, envelopes and status codes.
 
-use super::{Query, StateFilter, cluster, json};
+use super::{Query, StateFilter, cluster, configs, json};
 use crate::web;
 use axum::Router;
 use axum::extract::{Query as UrlQuery, Request, State};
@@ -9,6 +9,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use std::collections::HashMap;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// What the API allows.
@@ -16,6 +17,8 @@ use tokio::sync::{mpsc, oneshot};
 pub(crate) struct ApiOptions {
     /// `--web.enable-lifecycle`: `/-/reload` is served.
     pub(crate) lifecycle: bool,
+    /// `--config.enable-read-api`: the texts of stored configurations are shown.
+    pub(crate) reads_configs: bool,
 }
 
 /// What handlers need.
@@ -23,7 +26,9 @@ pub(crate) struct ApiOptions {
 pub(super) struct Context {
     /// To the control loop.
     pub(super) queries: mpsc::Sender<Query>,
-    options: ApiOptions,
+    pub(super) options: ApiOptions,
+    /// What requests about stored configurations share.
+    pub(super) configs: Arc<configs::Shared>,
 }
 
 /// Whether requests that change this node's state are refused.
@@ -32,7 +37,11 @@ pub(super) fn is_lifecycle_refused(context: &Context) -> bool {
 }
 
 /// The routes. `queries` leads to the control loop.
-pub(crate) fn router(queries: mpsc::Sender<Query>, options: ApiOptions) -> Router {
+pub(crate) fn router(
+    queries: mpsc::Sender<Query>,
+    options: ApiOptions,
+    configs: Arc<configs::Shared>,
+) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "ringscrape is healthy.\n" }))
@@ -41,9 +50,14 @@ pub(crate) fn router(queries: mpsc::Sender<Query>, options: ApiOptions) -> Route
         .route("/api/v1/targets", get(targets))
         .route("/version", get(version))
         .merge(cluster::routes())
+        .merge(configs::routes())
         .merge(web::routes())
         .layer(middleware::from_fn(refuse_foreign_origin))
-        .with_state(Context { queries, options })
+        .with_state(Context {
+            queries,
+            options,
+            configs,
+        })
 }
 
 async fn version() -> impl IntoResponse {

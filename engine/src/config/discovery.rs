@@ -144,6 +144,8 @@ pub(crate) fn http_sd_configs(job: &Fields<'_>) -> Vec<HttpSdConfig> {
         HttpSdConfig {
             url: http_url(&fields),
             refresh_interval_ms: refresh_interval_ms(&fields, HTTP_REFRESH_MS_DEFAULT),
+            targets_max: None,
+            networks: None,
         }
     });
     configs.collect()

@@ -19,6 +19,16 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
+/// Without a file: what stands there has no file.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            At { line: 0, .. } => f.write_str(&self.message),
+            At { line, column } => write!(f, "line {line}, column {column}: {}", self.message),
+        }
+    }
+}
+
 /// Problems printed before the rest is only counted.
 const PROBLEMS_SHOWN_MAX: usize = 20;
 

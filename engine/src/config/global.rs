@@ -28,6 +28,12 @@ pub(crate) const FILE: Section = Section {
             "none",
             "Where to send to; may be empty.",
         ),
+        key(
+            "scraping_service",
+            "mapping",
+            "none",
+            "Jobs and endpoints from a store that all nodes share, changed through the API.",
+        ),
     ],
     unsupported: &[&[
         "alerting",
@@ -175,7 +181,7 @@ const PROTOCOLS: [(Option<ScrapeProtocol>, &str); 5] = [
 ];
 
 /// What a job takes from `global` unless it says otherwise.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Global {
     pub(crate) scrape_interval_ms: u64,
     pub(crate) scrape_timeout_ms: u64,
@@ -186,7 +192,7 @@ pub(crate) struct Global {
 }
 
 /// The limits that `global` and jobs have in common; 0 = none.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     pub(crate) body_size_bytes: u64,
     pub(crate) samples: u64,

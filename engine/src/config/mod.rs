@@ -4,16 +4,19 @@
 //! Prometheus that this version lacks are all refused. Keys are listed in tables (`Section`),
 //! which the reader checks against and `docs/configuration.md` is made from.
 
+mod agent_file;
 mod discovery;
 mod error;
 mod expand;
 mod global;
+mod instance;
 pub mod model;
 mod reference;
 mod relabel;
 mod remote_write;
 mod scrape;
 mod section;
+mod service;
 mod settings_hash;
 #[cfg(test)]
 mod tests;
@@ -21,9 +24,11 @@ mod units;
 pub(crate) mod yaml;
 
 pub use error::ConfigError;
+pub(crate) use global::Global;
+pub(crate) use instance::{InstanceConfig, read as read_instance};
 pub use model::*;
 pub use reference::reference;
-pub(crate) use settings_hash::settings_hash;
+pub(crate) use settings_hash::{endpoint_hash, settings_hash};
 pub use units::{format_duration, parse_duration_ms};
 
 use error::Problem;
@@ -78,6 +83,10 @@ impl Config {
             )
         })?;
         let problems = Problems::default();
+        let root = match agent_file::is_agent_file(&root) {
+            true => agent_file::translate(&root, &problems),
+            false => root,
+        };
         let file = Fields::new(&root, &global::FILE, &problems);
         let nothing = Node {
             at: root.at,
@@ -93,7 +102,9 @@ impl Config {
         let config = Self {
             scrape_configs: scrape::read(&file, &global, folder),
             remote_write: remote_write::read(&file, &global),
-            external_labels: global.external_labels,
+            external_labels: global.external_labels.clone(),
+            scraping_service: service::read(&file, folder),
+            defaults: global,
         };
         match problems.into_vec() {
             problems if problems.is_empty() => Ok(config),

@@ -1,7 +1,10 @@
 //! The validated configuration: what the rest of the engine reads. Defaults are filled in.
 
+use super::Global;
 use crate::labels::Labels;
 use crate::relabel::Rules;
+use crate::service::settings::{Networks, ServiceSettings};
+use ringscrape_cluster::TargetKey;
 use std::sync::Arc;
 
 /// One configuration file, read and validated.
@@ -13,6 +16,10 @@ pub struct Config {
     pub remote_write: Vec<Arc<Endpoint>>,
     /// `global.external_labels`.
     pub external_labels: Labels,
+    /// `scraping_service`, if it is enabled.
+    pub scraping_service: Option<Arc<ServiceSettings>>,
+    /// `global`.
+    pub(crate) defaults: Global,
 }
 
 /// One job: `scrape_configs[]`.
@@ -38,6 +45,8 @@ pub struct ScrapeConfig {
     pub keep_dropped_targets: u64,
     /// `clustering.enabled`, default true: in a cluster, each target is one node's.
     pub is_clustered: bool,
+    /// `clustering.key_labels` or `clustering.exclude_labels`.
+    pub key_labels: KeyLabels,
     /// `relabel_configs`.
     pub relabel_configs: Rules,
     /// `static_configs`.
@@ -46,6 +55,22 @@ pub struct ScrapeConfig {
     pub file_sd_configs: Vec<FileSdConfig>,
     /// `http_sd_configs`.
     pub http_sd_configs: Vec<HttpSdConfig>,
+    /// If set, one node of a cluster has all targets: the one that owns this key.
+    pub unit: Option<TargetKey>,
+    /// If so, a hash of that configuration's text: its jobs change together. Else 0.
+    pub unit_version: u64,
+}
+
+/// What decides which node of a cluster scrapes a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum KeyLabels {
+    /// Its URL and all of its labels.
+    #[default]
+    All,
+    /// These labels; sorted.
+    Only(Vec<String>),
+    /// Its URL and its labels but these; sorted.
+    Without(Vec<String>),
 }
 
 /// What a scrape does with the response: settings that decide the resulting series. Jobs with
@@ -80,6 +105,8 @@ pub struct ScrapeRules {
     pub scrape_protocols: Vec<ScrapeProtocol>,
     /// `fallback_scrape_protocol`: for a missing or unknown Content-Type.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Where connections may lead; `None`: anywhere.
+    pub networks: Option<Arc<Networks>>,
 }
 
 /// The rules of a job that sets none.
@@ -105,6 +132,7 @@ impl Default for ScrapeRules {
                 ScrapeProtocol::PrometheusText0_0_4,
             ],
             fallback_scrape_protocol: None,
+            networks: None,
         }
     }
 }
@@ -144,6 +172,10 @@ pub struct HttpSdConfig {
     pub url: String,
     /// `refresh_interval`, default 1m.
     pub refresh_interval_ms: u64,
+    /// Targets that an answer may have; `None`: any number.
+    pub targets_max: Option<u64>,
+    /// Where connections may lead; `None`: anywhere.
+    pub networks: Option<Arc<Networks>>,
 }
 
 /// One receiver: `remote_write[]`.
@@ -152,6 +184,11 @@ pub struct Endpoint {
     /// What its cursor is kept under: `name` if set, else the URL without credentials plus the
     /// tenant header (`X-Scope-OrgID`).
     pub identity: String,
+    /// `former_names`, and the identity without `name` if there is one: under these the endpoint
+    /// may have a cursor, and records in the log.
+    pub former_identities: Vec<String>,
+    /// `start_at`, default now.
+    pub start_at: StartAt,
     /// Where to send to.
     pub url: String,
     /// Extra headers, in file order.
@@ -174,6 +211,18 @@ pub struct Endpoint {
     pub metadata_interval_ms: u64,
     /// `queue_config`.
     pub queue: QueueConfig,
+    /// Where connections may lead; `None`: anywhere.
+    pub networks: Option<Arc<Networks>>,
+}
+
+/// `start_at`: what an endpoint gets that has no cursor yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum StartAt {
+    /// What is scraped from now on.
+    #[default]
+    Now,
+    /// Also what is in the log already, whichever endpoint that was for.
+    Oldest,
 }
 
 /// `protobuf_message`: what requests hold.
@@ -201,6 +250,8 @@ pub enum CompressionChoice {
 /// `queue_config`, with the meaning its fields have for a queue that is a log on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueConfig {
+    /// `min_shards`, default 1: requests that may be in flight however slow the receiver is.
+    pub requests_in_flight_min: u32,
     /// `max_shards`, default 50: requests in flight at once for the endpoint, in the whole process.
     pub requests_in_flight_max: u32,
     /// `max_samples_per_send`, default 10,000.

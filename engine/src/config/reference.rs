@@ -1,7 +1,7 @@
 //! The tables of keys -> the reference page `docs/configuration.md`.
 
 use super::section::{HTTP_CLIENT, Section};
-use super::{discovery, global, relabel, remote_write, scrape};
+use super::{agent_file, discovery, global, instance, relabel, remote_write, scrape, service};
 use std::fmt::Write as _;
 
 const INTRODUCTION: &str = "\
@@ -20,7 +20,7 @@ page is made from the tables that the reader checks against.
 - A limit of 0 in a job takes the value of `global`.
 ";
 
-const SECTIONS: [(&Section, &str); 11] = [
+const SECTIONS: [(&Section, &str); 21] = [
     (&global::FILE, "The file"),
     (&global::GLOBAL, "`global`"),
     (&scrape::SCRAPE, "`scrape_configs[]`: one job"),
@@ -38,6 +38,25 @@ const SECTIONS: [(&Section, &str); 11] = [
     ),
     (&remote_write::QUEUE, "`remote_write[].queue_config`"),
     (&remote_write::METADATA, "`remote_write[].metadata_config`"),
+    (
+        &service::SERVICE,
+        "`scraping_service`: jobs and endpoints from a store",
+    ),
+    (&service::KVSTORE, "`scraping_service.kvstore`"),
+    (&service::ETCD, "`scraping_service.kvstore.etcd`"),
+    (&service::LIFECYCLER, "`scraping_service.lifecycler`"),
+    (&service::RING, "`scraping_service.lifecycler.ring`"),
+    (&service::LIMITS, "`scraping_service.limits`"),
+    (
+        &instance::INSTANCE,
+        "A stored configuration (not a part of the file)",
+    ),
+    (
+        &agent_file::AGENT_FILE,
+        "A file in the layout of Grafana Agent's scraping service mode",
+    ),
+    (&agent_file::SERVER, "`server` in that layout"),
+    (&agent_file::METRICS, "`metrics` in that layout"),
 ];
 
 /// The whole page, in Markdown.

@@ -4,7 +4,7 @@ use super::discovery::http_url;
 use super::global::Global;
 use super::section::{Fields, HTTP_CLIENT, Section, key};
 use super::yaml::{At, Node, Value};
-use super::{CompressionChoice, Endpoint, ProtobufMessage, QueueConfig, relabel};
+use super::{CompressionChoice, Endpoint, ProtobufMessage, QueueConfig, StartAt, relabel};
 use std::sync::Arc;
 
 /// `remote_write[]`.
@@ -17,7 +17,23 @@ pub(crate) const REMOTE_WRITE: Section = Section {
             "text",
             "none",
             "Names the endpoint in metrics, and its position in the log: with a name it keeps \
-             its position when the URL changes. Unique. Without one, URL and tenant header count.",
+             its position when the URL changes. Unique. Without one, the URL without user and \
+             password and the tenant header `X-Scope-OrgID` count; so other credentials, and a \
+             name that is given later, change nothing.",
+        ),
+        key(
+            "former_names",
+            "list of texts",
+            "none (not in Prometheus)",
+            "Names, or URLs while there was no name, that the endpoint had before: it goes on \
+             at their position in the log, if no other endpoint has them now.",
+        ),
+        key(
+            "start_at",
+            "`now` or `oldest`",
+            "now (not in Prometheus)",
+            "What an endpoint gets that is new: what is scraped from now on, or also what is in \
+             the log, whichever endpoint that was for.",
         ),
         key(
             "remote_timeout",
@@ -96,13 +112,15 @@ pub(crate) const QUEUE: Section = Section {
             "min_shards",
             "count",
             "1",
-            "No effect: there is nothing to start beforehand.",
+            "Requests that may be in flight at once, however slow or overloaded the receiver is; \
+             sending begins with so many.",
         ),
         key(
             "max_shards",
             "count, 1 or more",
             "50",
-            "Requests in flight at once, in the process.",
+            "Requests in flight at once, in the process. How many there are follows the \
+             receiver's answers.",
         ),
         key(
             "max_samples_per_send",
@@ -189,6 +207,8 @@ const MESSAGES: [(ProtobufMessage, &str); 2] = [
     (ProtobufMessage::Version2, "io.prometheus.write.v2.Request"),
 ];
 
+const STARTS: [(StartAt, &str); 2] = [(StartAt::Now, "now"), (StartAt::Oldest, "oldest")];
+
 const COMPRESSIONS: [(CompressionChoice, &str); 3] = [
     (CompressionChoice::Auto, "auto"),
     (CompressionChoice::Snappy, "snappy"),
@@ -249,8 +269,15 @@ fn endpoint(fields: &Fields<'_>, global: &Global) -> Endpoint {
     );
     metadata.count("max_samples_per_send");
     let name = fields.text("name").filter(|name| !name.is_empty());
+    let unnamed = identity(&url, &headers);
+    let mut former_identities = fields.texts("former_names").unwrap_or_default();
+    former_identities.extend(name.map(|_| unnamed.clone()));
+    let identity = name.map_or(unnamed, str::to_owned);
+    former_identities.retain(|former| *former != identity);
     Endpoint {
-        identity: name.map_or_else(|| identity(&url, &headers), str::to_owned),
+        identity,
+        former_identities,
+        start_at: fields.choice("start_at", &STARTS).unwrap_or_default(),
         remote_timeout_ms: positive(fields, "remote_timeout").unwrap_or(30_000),
         write_relabel_configs: relabel::rules(fields, "write_relabel_configs"),
         external_labels: global.external_labels.clone(),
@@ -267,6 +294,7 @@ fn endpoint(fields: &Fields<'_>, global: &Global) -> Endpoint {
         send_metadata: metadata.flag("send").unwrap_or(true),
         metadata_interval_ms: positive(&metadata, "send_interval").unwrap_or(60_000),
         queue: queue(fields.node("queue_config").unwrap_or(&NO_SECTION), fields),
+        networks: None,
         url,
         headers,
     }
@@ -278,7 +306,7 @@ fn positive(fields: &Fields<'_>, name: &str) -> Option<u64> {
 }
 
 /// The URL without user and password, and the tenant if there is one.
-fn identity(url: &str, headers: &[(String, String)]) -> String {
+pub(crate) fn identity(url: &str, headers: &[(String, String)]) -> String {
     let mut identity = match url::Url::parse(url) {
         Ok(mut parsed) => {
             // Both fail only for URLs that can't have a host.
@@ -330,14 +358,18 @@ fn headers(fields: &Fields<'_>) -> Vec<(String, String)> {
 fn queue(node: &Node, endpoint: &Fields<'_>) -> QueueConfig {
     let fields = Fields::new(node, &QUEUE, endpoint.problems);
     fields.count("capacity");
-    fields.count("min_shards");
+    let requests_in_flight_max = fields.count_from_1("max_shards").unwrap_or(50);
     let backoff_min_ms = positive(&fields, "min_backoff").unwrap_or(30);
     let backoff_max_ms = positive(&fields, "max_backoff").unwrap_or(5_000.max(backoff_min_ms));
     if backoff_min_ms > backoff_max_ms {
         fields.refuse("min_backoff", "`min_backoff` is longer than `max_backoff`");
     }
     QueueConfig {
-        requests_in_flight_max: fields.count_from_1("max_shards").unwrap_or(50),
+        requests_in_flight_min: fields
+            .count("min_shards")
+            .map_or(1, |min| u32::try_from(min).unwrap_or(u32::MAX))
+            .clamp(1, requests_in_flight_max),
+        requests_in_flight_max,
         samples_per_send_max: fields
             .count_from_1("max_samples_per_send")
             .unwrap_or(10_000),

@@ -3,7 +3,7 @@
 use super::global::{self, *};
 use super::section::{Fields, HTTP_CLIENT, LATER, Problems, Section, key, not_supported};
 use super::yaml::{At, Node, Value};
-use super::{ScrapeConfig, ScrapeRules, StaticConfig, discovery, relabel};
+use super::{KeyLabels, ScrapeConfig, ScrapeRules, StaticConfig, discovery, relabel};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -197,13 +197,28 @@ pub(crate) const SCRAPE: Section = Section {
 /// `clustering` of a job.
 pub(crate) const CLUSTERING: Section = Section {
     path: "scrape_configs[].clustering",
-    keys: &[key(
-        "enabled",
-        "true or false",
-        "true",
-        "Whether a target is scraped by one node of the cluster, not by each node that has the \
-         job. Without `--cluster.enabled` there is one node.",
-    )],
+    keys: &[
+        key(
+            "enabled",
+            "true or false",
+            "true",
+            "Whether a target is scraped by one node of the cluster, not by each node that has the \
+             job. Without `--cluster.enabled` there is one node.",
+        ),
+        key(
+            "key_labels",
+            "list of names",
+            "URL and all labels",
+            "Only these labels decide which node scrapes a target: it stays where it is when \
+             others change. Targets with the same values in all of them move together.",
+        ),
+        key(
+            "exclude_labels",
+            "list of names",
+            "none",
+            "Labels that do not decide it, of all others and the URL; not with `key_labels`.",
+        ),
+    ],
     unsupported: &[LATER],
 };
 
@@ -271,6 +286,7 @@ fn job(fields: &Fields<'_>, name: &str, global: &Global, folder: &Path) -> Scrap
     fields.only("native_histogram_min_bucket_factor", &["0", "0.0"]);
     let limits = Limits::read(fields).or(global.limits);
     let relabel_configs = relabel::rules(fields, "relabel_configs");
+    let clustering = clustering(fields);
     ScrapeConfig {
         job_name: name.to_owned(),
         scrape_interval_ms,
@@ -281,11 +297,14 @@ fn job(fields: &Fields<'_>, name: &str, global: &Global, folder: &Path) -> Scrap
         rules: Arc::new(rules(fields, global, limits)),
         target_limit: limits.targets,
         keep_dropped_targets: limits.dropped_targets,
-        is_clustered: is_clustered(fields),
+        is_clustered: clustering.0,
+        key_labels: clustering.1,
         static_configs: static_configs(fields, relabel_configs.is_empty()),
         relabel_configs,
         file_sd_configs: discovery::file_sd_configs(fields, folder),
         http_sd_configs: discovery::http_sd_configs(fields),
+        unit: None,
+        unit_version: 0,
     }
 }
 
@@ -312,6 +331,7 @@ fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
         enable_compression: flag("enable_compression", default.enable_compression),
         follow_redirects: flag("follow_redirects", default.follow_redirects),
         scrape_protocols: protocols(fields).unwrap_or_else(|| global.scrape_protocols.clone()),
+        networks: None,
         fallback_scrape_protocol: fallback.and_then(|name| match protocol(name) {
             Ok(protocol) => Some(protocol),
             Err(cause) => {
@@ -323,11 +343,37 @@ fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
     }
 }
 
-fn is_clustered(fields: &Fields<'_>) -> bool {
-    let node = fields.node("clustering");
-    let clustering = node.map(|node| Fields::new(node, &CLUSTERING, fields.problems));
-    let enabled = clustering.and_then(|clustering| clustering.flag("enabled"));
-    enabled.unwrap_or(true)
+/// Whether the nodes of a cluster share the targets, and by which labels.
+fn clustering(fields: &Fields<'_>) -> (bool, KeyLabels) {
+    let Some(node) = fields.node("clustering") else {
+        return (true, KeyLabels::All);
+    };
+    let clustering = Fields::new(node, &CLUSTERING, fields.problems);
+    let names = |key| {
+        let mut names = clustering.texts(key).unwrap_or_default();
+        if let Some(name) = names.iter().find(|name| name.starts_with("__")) {
+            let message = format!(
+                "`{key}`: a target has no label {name:?} after relabelling; copy it to another \
+                 name in `relabel_configs`"
+            );
+            clustering.refuse(key, message);
+        }
+        names.sort();
+        names.dedup();
+        names
+    };
+    let (only, without) = (names("key_labels"), names("exclude_labels"));
+    let labels = match (only.is_empty(), without.is_empty()) {
+        (true, true) => KeyLabels::All,
+        (false, true) => KeyLabels::Only(only),
+        (true, false) => KeyLabels::Without(without),
+        (false, false) => {
+            let message = "`exclude_labels` means nothing beside `key_labels`: give one of them";
+            clustering.refuse("exclude_labels", message);
+            KeyLabels::All
+        }
+    };
+    (clustering.flag("enabled").unwrap_or(true), labels)
 }
 
 fn params(fields: &Fields<'_>) -> Vec<(String, Vec<String>)> {

@@ -61,7 +61,7 @@ pub(crate) const HTTP_CLIENT: &[&str] = &[
 ];
 
 /// Keys of ringscrape's own that come later.
-pub(crate) const LATER: &[&str] = &["exclude_labels", "key_labels", "replication_factor"];
+pub(crate) const LATER: &[&str] = &["replication_factor"];
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
@@ -93,6 +93,16 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Notes unknown and unsupported keys, and a node that is no mapping.
     pub(crate) fn new(node: &'a Node, section: &'static Section, problems: &'a Problems) -> Self {
+        Self::hinted(node, section, &[], problems)
+    }
+
+    /// The same; `hints`: keys that are refused, each with what to do instead.
+    pub(crate) fn hinted(
+        node: &'a Node,
+        section: &'static Section,
+        hints: &[(&str, &str)],
+        problems: &'a Problems,
+    ) -> Self {
         let mut fields = Self {
             at: node.at,
             section,
@@ -116,6 +126,9 @@ impl<'a> Fields<'a> {
             let name = entry.key.as_str();
             if section.keys.iter().any(|key| key.name == name) {
                 fields.entries.push(entry);
+            } else if let Some((_, hint)) = hints.iter().find(|(key, _)| *key == name) {
+                let message = format!("`{name}` has no meaning here: {hint}");
+                problems.add(entry.key_at, message);
             } else if section
                 .unsupported
                 .iter()

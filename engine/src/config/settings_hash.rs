@@ -3,10 +3,15 @@
 //! XXH3-64, seed 0, of the settings in the order below, texts and lists with their length before
 //! them. It covers what decides which targets the job has, how they are asked and what becomes of
 //! their samples; secrets in URLs too. Not: where the files of `file_sd_configs` lie and how often
-//! sources are asked, which are a node's own matter, and `keep_dropped_targets`, which only decides
-//! what is shown. The function never changes: nodes of different releases compare it.
+//! sources are asked, and where connections may lead, which are a node's own matter, and
+//! `keep_dropped_targets`, which only decides what is shown. The function never changes: nodes of
+//! different releases compare it.
 
-use super::{ScrapeConfig, ScrapeProtocol, ScrapeRules, StaticConfig};
+use super::{
+    CompressionChoice, Endpoint, KeyLabels, ProtobufMessage, ScrapeConfig, ScrapeProtocol,
+    ScrapeRules, StaticConfig,
+};
+use crate::labels::Labels;
 use crate::relabel::{Action, RuleConfig, Rules};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -29,6 +34,51 @@ pub(crate) fn settings_hash(job: &ScrapeConfig) -> u64 {
     form.list(&job.static_configs, Form::statics);
     form.number(job.file_sd_configs.len() as u64);
     form.list(&job.http_sd_configs, |form, source| form.text(&source.url));
+    // What comes later in the life of this function leaves no trace where it is not used.
+    if let Some(unit) = job.unit {
+        form.number(unit.0);
+        form.number(job.unit_version);
+    }
+    match &job.key_labels {
+        KeyLabels::All => {}
+        KeyLabels::Only(names) => form.names("key_labels", names),
+        KeyLabels::Without(names) => form.names("exclude_labels", names),
+    }
+    form.0.digest()
+}
+
+/// The hash of an endpoint's settings without its identity and the networks it may be in: two
+/// with equal ones are one endpoint. Like the other it never changes: cursors are kept under it.
+pub(crate) fn endpoint_hash(endpoint: &Endpoint) -> u64 {
+    let mut form = Form(Xxh3::new());
+    form.text(&endpoint.url);
+    form.list(&endpoint.headers, |form, (name, value)| {
+        form.text(name);
+        form.text(value);
+    });
+    form.number(endpoint.remote_timeout_ms);
+    form.relabel(&endpoint.write_relabel_configs);
+    form.labels(&endpoint.external_labels);
+    form.number(match endpoint.protobuf_message {
+        ProtobufMessage::Version1 => 1,
+        ProtobufMessage::Version2 => 2,
+    });
+    form.number(match endpoint.compression {
+        CompressionChoice::Auto => 1,
+        CompressionChoice::Snappy => 2,
+        CompressionChoice::Zstd => 3,
+    });
+    form.flag(endpoint.send_exemplars);
+    form.flag(endpoint.send_metadata);
+    form.number(endpoint.metadata_interval_ms);
+    let queue = &endpoint.queue;
+    form.number(queue.requests_in_flight_max.into());
+    form.number(queue.samples_per_send_max.into());
+    form.number(queue.batch_send_deadline_ms);
+    form.number(queue.backoff_min_ms);
+    form.number(queue.backoff_max_ms);
+    form.flag(queue.retry_on_http_429);
+    form.number(queue.sample_age_limit_ms);
     form.0.digest()
 }
 
@@ -38,6 +88,11 @@ struct Form(Xxh3);
 impl Form {
     fn number(&mut self, number: u64) {
         self.0.update(&number.to_le_bytes());
+    }
+
+    fn names(&mut self, of: &str, names: &[String]) {
+        self.text(of);
+        self.list(names, |form, name| form.text(name));
     }
 
     fn flag(&mut self, flag: bool) {
@@ -65,8 +120,12 @@ impl Form {
 
     fn statics(&mut self, group: &StaticConfig) {
         self.list(&group.targets, |form, target| form.text(target));
-        self.number(group.labels.as_slice().len() as u64);
-        for (name, value) in group.labels.iter() {
+        self.labels(&group.labels);
+    }
+
+    fn labels(&mut self, labels: &Labels) {
+        self.number(labels.as_slice().len() as u64);
+        for (name, value) in labels.iter() {
             self.text(name);
             self.text(value);
         }
@@ -153,6 +212,9 @@ mod tests {
             "  metrics_path: /x\n",
             "  honor_labels: true\n",
             "  clustering: {enabled: false}\n",
+            "  clustering: {key_labels: [a]}\n",
+            "  clustering: {key_labels: [a, b]}\n",
+            "  clustering: {exclude_labels: [a]}\n",
             "  params: {a: [x, y]}\n",
             "  params: {a: [x], b: [y]}\n",
             "  static_configs: [{targets: ['a:1', 'b:1']}]\n",
@@ -170,6 +232,11 @@ mod tests {
         let same = |a: &str, b: &str| assert_eq!(hash(a), hash(b));
         same("", "  keep_dropped_targets: 5\n");
         same("", "  scrape_interval: 1m\n");
+        same("", "  clustering: {key_labels: []}\n");
+        same(
+            "  clustering: {key_labels: [a, b]}\n",
+            "  clustering: {key_labels: [b, a, b]}\n",
+        );
         same(
             "  file_sd_configs: [{files: [a.json]}]\n",
             "  file_sd_configs: [{files: [/b/c.json], refresh_interval: 1s}]\n",

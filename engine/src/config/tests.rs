@@ -120,6 +120,7 @@ fn defaults_are_those_of_prometheus() {
     assert_eq!(endpoint.remote_timeout_ms, 30_000);
     assert!(endpoint.send_metadata && !endpoint.send_exemplars);
     let queue = QueueConfig {
+        requests_in_flight_min: 1,
         requests_in_flight_max: 50,
         samples_per_send_max: 10_000,
         batch_send_deadline_ms: 5_000,
@@ -212,6 +213,25 @@ scrape_configs:
         files,
         &[PathBuf::from("/etc/x/a/*.yml"), PathBuf::from("/b.json")]
     );
+}
+
+#[test]
+fn an_endpoint_remembers_the_identities_it_had() {
+    let config = good(
+        "remote_write:
+- {url: 'http://u:p@h/w', headers: {X-Scope-OrgID: t}}
+- {url: 'http://h/v', name: b, former_names: [a, b], start_at: oldest}
+",
+    );
+    let [plain, named] = &config.remote_write[..] else {
+        panic!("{} endpoints", config.remote_write.len());
+    };
+    assert_eq!(plain.identity, "http://h/w X-Scope-OrgID=t");
+    assert!(plain.former_identities.is_empty());
+    assert_eq!(plain.start_at, StartAt::Now);
+    assert_eq!(named.identity, "b");
+    assert_eq!(named.former_identities, ["a", "http://h/v"]);
+    assert_eq!(named.start_at, StartAt::Oldest);
 }
 
 #[test]

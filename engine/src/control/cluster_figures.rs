@@ -71,9 +71,19 @@ pub(super) fn render(out: &mut Exposition, figures: &ClusterFigures) {
         (&table::CLUSTER_STREAMS, streams.open),
         (&table::CLUSTER_OWNED, own.map_or(0, |own| own.targets)),
         (&table::CLUSTER_UNOWNED, view.targets_unowned),
+        (
+            &table::CLUSTER_HEAVY,
+            own.map_or(0, |own| own.heavy_targets),
+        ),
     ] {
         out.sample(metric, &[], value as f64);
     }
+    let refused = view.targets_refused as f64;
+    out.sample(
+        &table::CLUSTER_REFUSED_TARGETS,
+        &[("cause", "budget")],
+        refused,
+    );
     let share = own.map_or(0.0, |own| own.ring_share);
     out.sample(&table::CLUSTER_SHARE, &[], share);
     for (cause, targets) in &figures.moved {
@@ -181,6 +191,8 @@ mod tests {
             "cluster_transport_tx_packets_total 5",
             "ringscrape_cluster_owned_targets 1",
             "ringscrape_cluster_unowned_targets 0",
+            "ringscrape_cluster_refused_targets{cause=\"budget\"} 0",
+            "ringscrape_cluster_heavy_targets 0",
             "ringscrape_cluster_targets_moved_total{cause=\"crash\"} 7",
             "ringscrape_cluster_deaths_total 1",
             "ringscrape_cluster_packets_refused_total{cause=\"forged\"} 0",

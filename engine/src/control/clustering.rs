@@ -6,6 +6,7 @@
 
 use super::Control;
 use super::cluster_figures::EventCounts;
+use super::costs::{self, Learner};
 use super::handover::{self, Outgoing};
 use super::jobs::Jobs;
 use crate::api::Query;
@@ -16,6 +17,7 @@ use crate::clock;
 use crate::gossip::{ClusterOptions, FromGossip, GossipStatus, GossipThread, ToGossip};
 use crate::mailbox::{ShardIndex, ToShard};
 use crate::run::RunError;
+use crate::service::store::GossipLinks;
 use ringscrape_cluster::state::{Death, Event, Wish};
 use ringscrape_cluster::{Timeline, View};
 use ringscrape_wal::scrape::Scrape;
@@ -52,6 +54,11 @@ pub(crate) struct Clustering {
     crashes: BTreeSet<(Arc<str>, i64)>,
     events: EventCounts,
     pub(super) outgoing: Outgoing,
+    pub(super) learner: Learner,
+    /// When to look what targets cost.
+    pub(super) costs_at: Instant,
+    /// When to say that targets are refused, if they are.
+    pub(super) refusals_at: Instant,
 }
 
 impl Clustering {
@@ -78,7 +85,15 @@ impl Clustering {
             moves: MoveLog::default(),
             crashes: BTreeSet::new(),
             events: EventCounts::default(),
+            learner: Learner::default(),
+            costs_at: Instant::now() + costs::FIRST_LOOK,
+            refusals_at: Instant::now(),
         }
+    }
+
+    /// The way of this node's store of configurations to the others.
+    pub(crate) fn store_links(&self) -> GossipLinks {
+        GossipLinks::new(&self.thread)
     }
 
     /// The next message; pending for ever without a cluster.
@@ -104,7 +119,8 @@ impl Clustering {
                 let wait_ms = (next_ms - clock::now_ms()).clamp(0, 60_000).unsigned_abs();
                 Instant::now() + Duration::from_millis(wait_ms)
             });
-        look_at.into_iter().chain(join_at).chain(change_at).min()
+        let all = look_at.into_iter().chain(join_at).chain(change_at);
+        all.chain([self.costs_at]).min()
     }
 
     /// Whether discovery has answered, once for all; or has been waited for long enough: what it
@@ -131,16 +147,20 @@ impl Clustering {
         next_ms.is_some_and(|next_ms| next_ms <= clock::now_ms())
     }
 
+    /// Whether this node has its share of the targets at `now_ms`.
+    pub(super) fn has_share(&self, now_ms: i64) -> bool {
+        self.is_in(self.timeline.view_at(now_ms))
+    }
+
     /// Whether this node scrapes, or will, after `now_ms`.
     pub(super) fn is_active(&self, now_ms: i64) -> bool {
-        let timeline = &self.timeline;
-        let is_me = |name: &Arc<str>| name == timeline.me();
-        let has_me = |view: &View| view.members().iter().any(|m| is_me(&m.name));
-        let later = timeline
-            .views()
-            .iter()
-            .filter(|(from_ms, _)| *from_ms > now_ms);
-        has_me(timeline.view_at(now_ms)) || later.into_iter().any(|(_, view)| has_me(view))
+        let mut views = self.timeline.views().iter();
+        self.has_share(now_ms) || views.any(|(from_ms, view)| *from_ms > now_ms && self.is_in(view))
+    }
+
+    fn is_in(&self, view: &View) -> bool {
+        let mut members = view.members().iter();
+        members.any(|member| member.name == *self.timeline.me())
     }
 }
 
@@ -190,6 +210,7 @@ impl Control {
         };
         clustering.seen_to_ms = now_ms;
         let timeline = clustering.timeline.clone();
+        clustering.observe_costs();
         let changes = self.jobs.set_timeline(Some(timeline.clone()), now_ms);
         let crashes = &clustering.crashes;
         let has_crashed = |name: &str, at_ms: i64| {
@@ -216,8 +237,10 @@ impl Control {
         let wish = Wish {
             is_active,
             weight: clustering.options.weight,
-            jobs: self.jobs.job_versions().into(),
-            heavy: Arc::from([]),
+            jobs: self.jobs.job_versions(),
+            heavy: clustering
+                .learner
+                .told(clustering.options.budget_samples_per_s),
         };
         if clustering.wished.as_ref() == Some(&wish) {
             return;
@@ -288,6 +311,8 @@ impl Control {
                 until_ms,
             } => {
                 warn!(node = %name, incarnation, until_ms, "another node is dead");
+            }
+            Event::Crashed { name, until_ms, .. } => {
                 if let Some(clustering) = &mut self.clustering {
                     clustering.crashes.insert((name, until_ms));
                     let oldest_ms = clock::now_ms() - 3_600_000;

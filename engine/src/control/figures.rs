@@ -5,9 +5,10 @@ use super::jobs::{JobFigures, Jobs};
 use crate::clock;
 use crate::discovery::Discovery;
 use crate::metrics::table::{self, Metric};
-use crate::metrics::{EndpointFigures, Exposition, Latency, ProcessFigures, ShardFigures};
-use crate::remote_write::stats::LATENCY_BUCKETS_S;
-use crate::remote_write::{Compression, DropCause};
+use crate::metrics::{Exposition, Latency, ProcessFigures, ShardFigures};
+use ringscrape_wal::error::DamageKind;
+use ringscrape_wal::segments::DeletionCause;
+use ringscrape_wal::stats::LogStats;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -33,6 +34,8 @@ pub(super) struct ControlSnapshot {
     sd_http_failures: u64,
     /// Targets that their next owners did not get what was known of.
     pub(super) handovers_failed: u64,
+    /// Stored configurations created, updated and deleted through the API.
+    pub(super) config_changes: [u64; 3],
     /// `None`: there is no cluster.
     pub(super) cluster: Option<Box<ClusterFigures>>,
 }
@@ -78,6 +81,7 @@ impl ControlFigures {
                 .load(Ordering::Relaxed),
             sd_http_failures: discovery.counters().http_failures.load(Ordering::Relaxed),
             handovers_failed: 0,
+            config_changes: [0; 3],
             cluster: None,
         }
     }
@@ -91,7 +95,7 @@ pub(super) fn render(control: &ControlSnapshot, shards: &[ShardFigures]) -> Stri
     scrapes(&mut out, shards);
     moves(&mut out, control, shards);
     log(&mut out, shards);
-    remote_write(&mut out, shards);
+    super::endpoint_figures::write(&mut out, shards);
     if let Some(cluster) = &control.cluster {
         cluster_figures::render(&mut out, cluster);
     }
@@ -121,6 +125,14 @@ fn process(out: &mut Exposition, control: &ControlSnapshot) {
         &[],
         control.reload_ok_ms as f64 / 1e3,
     );
+    let changes = [
+        &table::CONFIGS_CREATED,
+        &table::CONFIGS_UPDATED,
+        &table::CONFIGS_DELETED,
+    ];
+    for (metric, count) in changes.into_iter().zip(control.config_changes) {
+        out.sample(metric, &[], count as f64);
+    }
     out.sample(&table::SD_FILE_ERRORS, &[], control.sd_file_errors as f64);
     out.sample(
         &table::SD_HTTP_FAILURES,
@@ -143,7 +155,7 @@ fn jobs(out: &mut Exposition, jobs: &[JobFigures]) {
     gauge(&table::POOL_FAILED, |job| job.failed as f64);
 }
 
-fn sum(shards: &[ShardFigures], value: impl Fn(&ShardFigures) -> u64) -> f64 {
+pub(super) fn sum(shards: &[ShardFigures], value: impl Fn(&ShardFigures) -> u64) -> f64 {
     shards.iter().map(value).sum::<u64>() as f64
 }
 
@@ -278,6 +290,7 @@ fn log(out: &mut Exposition, shards: &[ShardFigures]) {
     });
     add(&table::WAL_SEGMENTS, &[], |shard| shard.log.segments);
     add(&table::WAL_DISK_BYTES, &[], |shard| shard.log.segment_bytes);
+    add(&table::WAL_FORMER, &[], |shard| shard.former_dirs);
     add(&table::WAL_TAIL_BYTES, &[], |shard| shard.log.tail_bytes);
     add(
         &table::WAL_WRITE_ERRORS,
@@ -296,6 +309,9 @@ fn log(out: &mut Exposition, shards: &[ShardFigures]) {
     add(&table::WAL_NOT_DURABLE, &[], |shard| {
         shard.log.records_not_durable
     });
+    add(&table::WAL_REWRITTEN, &[], |shard| {
+        shard.log.records_rewritten
+    });
     add(&table::WAL_LOST, &[("cause", "retention_bytes")], |shard| {
         shard.log.samples_dropped_bytes
     });
@@ -305,8 +321,22 @@ fn log(out: &mut Exposition, shards: &[ShardFigures]) {
     add(&table::WAL_LOST, &[("cause", "not_durable")], |shard| {
         shard.log.samples_dropped_not_durable
     });
+    caps(out, shards);
+    let mut add = |metric, labels: &[(&str, &str)], value: fn(&ShardFigures) -> u64| {
+        out.sample(metric, labels, sum(shards, value));
+    };
     add(&table::WAL_SYNCS, &[], |shard| shard.log.syncs);
     add(&table::WAL_DAMAGE, &[], |shard| shard.damaged);
+    let mut damage = |cause, value: &dyn Fn(&LogStats) -> u64| {
+        let all = shards.iter().map(|shard| value(&shard.log)).sum::<u64>();
+        out.sample(&table::WAL_DAMAGE_BY_CAUSE, &[("cause", cause)], all as f64);
+    };
+    for (index, kind) in DamageKind::ALL.into_iter().enumerate() {
+        damage(kind.name(), &|log| log.damage[index]);
+    }
+    damage("cursors", &|log| log.cursor_slots_damaged);
+    damage("segment_missing", &|log| log.segments_missing);
+    damage("repair_failed", &|log| log.repairs_failed);
     out.sample(
         &table::WAL_SYNC_SECONDS,
         &[],
@@ -314,110 +344,20 @@ fn log(out: &mut Exposition, shards: &[ShardFigures]) {
     );
 }
 
-fn remote_write(out: &mut Exposition, shards: &[ShardFigures]) {
-    let newest_ms = shards
-        .iter()
-        .map(|shard| shard.highest_timestamp_ms)
-        .max()
-        .unwrap_or(0);
-    out.sample(&table::HIGHEST_TIMESTAMP, &[], newest_ms as f64 / 1e3);
-    let mut endpoints: BTreeMap<&str, Vec<&EndpointFigures>> = BTreeMap::new();
-    for endpoint in shards.iter().flat_map(|shard| &shard.endpoints) {
-        endpoints
-            .entry(&endpoint.identity)
-            .or_default()
-            .push(endpoint);
+/// The shard that is nearest to each cap.
+fn caps(out: &mut Exposition, shards: &[ShardFigures]) {
+    let mut nearest: BTreeMap<(&str, &str), f64> = BTreeMap::new();
+    for used in shards.iter().flat_map(|shard| &shard.caps) {
+        let cause = match used.cause {
+            DeletionCause::RetentionBytes => "retention_bytes",
+            DeletionCause::RetentionAge => "retention_age",
+            DeletionCause::Acknowledged => continue,
+        };
+        let ratio = nearest.entry((&used.endpoint, cause)).or_default();
+        *ratio = ratio.max(used.ratio);
     }
-    let mut add = |metric, value: fn(&EndpointFigures) -> u64| {
-        for (name, parts) in &endpoints {
-            let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
-            let total: u64 = parts.iter().copied().map(value).sum();
-            out.sample(metric, &labels, total as f64);
-        }
-    };
-    add(&table::RW_SAMPLES, |one| one.stats.samples_sent);
-    add(&table::RW_EXEMPLARS, |one| one.stats.exemplars);
-    add(&table::RW_METADATA, |one| one.stats.metadata_sent);
-    add(&table::RW_METADATA_FAILED, |one| one.stats.metadata_failed);
-    add(&table::RW_RETRIED, |one| one.stats.samples_retried);
-    add(&table::RW_RESENT, |one| one.stats.samples_resent);
-    add(&table::RW_BYTES, |one| one.stats.bytes_sent);
-    add(&table::RW_PENDING, |one| one.stats.samples_pending);
-    add(&table::RW_IN_FLIGHT, |one| {
-        u64::from(one.stats.requests_in_flight)
-    });
-    for (metric, failed) in [(&table::RW_FAILED, true), (&table::RW_DROPPED, false)] {
-        for (name, parts) in &endpoints {
-            for cause in DropCause::ALL
-                .into_iter()
-                .filter(|cause| cause.is_failure() == failed)
-            {
-                let dropped = |part: &&EndpointFigures| part.stats.samples_dropped[cause as usize];
-                let total: u64 = parts.iter().map(dropped).sum();
-                let labels = [
-                    ("remote_name", *name),
-                    ("url", &parts[0].url),
-                    ("cause", cause.name()),
-                ];
-                out.sample(metric, &labels, total as f64);
-            }
-        }
-    }
-    for (name, parts) in &endpoints {
-        for (class, result) in ["network", "1xx", "2xx", "3xx", "4xx", "5xx"]
-            .iter()
-            .enumerate()
-        {
-            let total: u64 = parts.iter().map(|part| part.stats.requests[class]).sum();
-            let labels = [
-                ("remote_name", *name),
-                ("url", &parts[0].url),
-                ("result", *result),
-            ];
-            out.sample(&table::RW_REQUESTS, &labels, total as f64);
-        }
-    }
-    for (name, parts) in &endpoints {
-        let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
-        let mut counts = [0; LATENCY_BUCKETS_S.len() + 1];
-        for part in parts {
-            for (sum, count) in counts.iter_mut().zip(part.stats.latency.counts) {
-                *sum += count;
-            }
-        }
-        let sum_us: u64 = parts.iter().map(|part| part.stats.latency.sum_us).sum();
-        out.histogram(
-            &table::RW_LATENCY,
-            &labels,
-            &LATENCY_BUCKETS_S,
-            &counts,
-            sum_us as f64 / 1e6,
-        );
-    }
-    for (name, parts) in &endpoints {
-        let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
-        let sent = parts
-            .iter()
-            .map(|part| part.stats.timestamp_ms_highest_sent)
-            .max()
-            .unwrap_or(0);
-        out.sample(&table::RW_HIGHEST_SENT, &labels, sent as f64 / 1e3);
-    }
-    for (name, parts) in &endpoints {
-        let labels = [("remote_name", *name), ("url", parts[0].url.as_str())];
-        let lag_ms = parts.iter().map(|part| part.lag_ms).max().unwrap_or(0);
-        out.sample(&table::RW_LAG, &labels, lag_ms as f64 / 1e3);
-    }
-    for (name, parts) in &endpoints {
-        for compression in [Compression::Snappy, Compression::Zstd] {
-            let labels = [
-                ("remote_name", *name),
-                ("url", parts[0].url.as_str()),
-                ("compression", compression.name()),
-            ];
-            let uses = |part: &&&EndpointFigures| part.stats.form.compression == compression;
-            let shards = parts.iter().filter(uses).count();
-            out.sample(&table::RW_COMPRESSION, &labels, shards as f64);
-        }
+    for ((endpoint, cause), ratio) in nearest {
+        let labels = [("remote_name", endpoint), ("cause", cause)];
+        out.sample(&table::WAL_CAP_RATIO, &labels, ratio);
     }
 }

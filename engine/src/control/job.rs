@@ -1,12 +1,12 @@
 //! One job: its settings, its groups, and what the shards know of its targets -> what they have to
 //! be told.
 
-use super::jobs::Change;
+use super::jobs::{Change, Configured};
 use super::ownership::{JobVersions, Ownership, Share};
 use super::shard_of;
 use super::version::{Version, same};
 use crate::discovery::TargetGroup;
-use crate::mailbox::{Assignment, Ending, OwnSlots, Removal};
+use crate::mailbox::{Assignment, Ending, ForcedError, OwnSlots, Removal};
 use crate::target::Target;
 use ahash::AHashMap;
 use ringscrape_cluster::member::JobId;
@@ -29,7 +29,12 @@ pub(super) struct Job {
     pub(super) is_removed: bool,
     /// What the shards know, by key.
     pub(super) told: AHashMap<u64, Told>,
-    /// What they were told beside the targets themselves.
+    /// The stored configuration that it comes from; `None`: the file.
+    pub(super) of: Option<Arc<str>>,
+    /// Why all targets fail, whatever they are.
+    pub(super) over: Option<ForcedError>,
+    /// The shards are to be told of all targets anew: of another route, or of `over`.
+    pub(super) tells_all: bool,
     route: Arc<Route>,
     /// How often was looked what is to be told.
     look: u64,
@@ -64,12 +69,34 @@ impl Job {
             versions: vec![version],
             is_removed: false,
             told: AHashMap::new(),
+            of: None,
+            over: None,
+            tells_all: false,
             route: Arc::new(Route {
                 id: 0,
                 endpoints: Box::default(),
             }),
             look: 0,
             has_warned_loopback: false,
+        }
+    }
+
+    /// Whether it is the same already.
+    pub(super) fn is_as(&self, wanted: &Configured) -> bool {
+        let newest = self.versions.last();
+        !self.is_removed
+            && newest.is_some_and(|newest| Arc::ptr_eq(&newest.config, &wanted.config))
+            && Arc::ptr_eq(&self.route, &wanted.route)
+            && self.of == wanted.of
+    }
+
+    /// Takes over what is beside the settings.
+    pub(super) fn configure(&mut self, wanted: &Configured) {
+        self.tells_all |= !Arc::ptr_eq(&self.route, &wanted.route);
+        self.route = wanted.route.clone();
+        if self.of != wanted.of {
+            self.tells_all |= self.over.take().is_some();
+            self.of.clone_from(&wanted.of);
         }
     }
 
@@ -98,17 +125,11 @@ impl Job {
 
     /// Adds to `change` what the shards have to know for the targets to be scraped as `ownership`
     /// has it.
-    pub(super) fn reconcile(
-        &mut self,
-        ownership: Ownership<'_>,
-        route: &Arc<Route>,
-        change: &mut Change,
-    ) {
+    pub(super) fn reconcile(&mut self, ownership: Ownership<'_>, change: &mut Change) {
         let of_job = ownership.timeline.map(|timeline| timeline.of_job(self.id));
         self.drop_versions(ownership, of_job.as_ref());
         self.warn_of_loopback(ownership);
-        let changes_all = !Arc::ptr_eq(&self.route, route);
-        self.route = route.clone();
+        let changes_all = std::mem::take(&mut self.tells_all);
         self.look += 1;
         let mut told = std::mem::take(&mut self.told);
         told.retain(|_, told| told.settle(ownership.now_ms));
@@ -161,6 +182,16 @@ impl Job {
         })
     }
 
+    fn assignment(&self, wanted: &Wanted<'_>) -> Assignment {
+        let forced = wanted.version.forced_error(wanted.target);
+        Assignment {
+            target: wanted.target.clone(),
+            route: self.route.clone(),
+            forced_error: forced.or_else(|| self.over.clone()),
+            slots: wanted.slots.clone(),
+        }
+    }
+
     /// Adds what differs from what the shard knows.
     fn tell(
         &self,
@@ -199,10 +230,10 @@ impl Job {
             return;
         }
         if tell_first {
-            added.push(first.assignment(&self.route));
+            added.push(self.assignment(&first));
         }
         if let Some(second) = second.as_ref().filter(|_| tell_second) {
-            added.push(second.assignment(&self.route));
+            added.push(self.assignment(second));
         }
         let kept = Told {
             target: first.target.clone(),
@@ -228,13 +259,18 @@ impl Job {
             let view = timeline.view_at(ownership.now_ms);
             self.is_removed && view.job(self.id).is_some()
         });
+        let view = ownership.timeline.map(|one| one.view_at(ownership.now_ms));
+        let ring = view.and_then(|view| view.job(self.id));
         told.retain(|key, known| {
             if known.look == self.look {
                 return true;
             }
+            let (place, zone) = (known.target.place, known.target.zone);
+            let is_refused = ring.is_some_and(|ring| ring.is_refused(place, zone));
             let mut versions = self.versions.iter();
             let is_found = versions.any(|version| version.found.contains_key(key));
             let series = match newest {
+                _ if is_refused => Ending::End,
                 _ if others || (is_found && ownership.timeline.is_some()) => Ending::Move(None),
                 Some(newest) if newest.has_labels(&known.target.labels) => Ending::Succeeded,
                 _ => Ending::End,
@@ -299,17 +335,6 @@ fn is_loopback(target: &Target) -> bool {
     match host.parse::<IpAddr>() {
         Ok(address) => address.is_loopback(),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
-    }
-}
-
-impl Wanted<'_> {
-    fn assignment(&self, route: &Arc<Route>) -> Assignment {
-        Assignment {
-            target: self.target.clone(),
-            route: route.clone(),
-            forced_error: self.version.forced_error(self.target),
-            slots: self.slots.clone(),
-        }
     }
 }
 

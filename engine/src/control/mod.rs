@@ -4,40 +4,54 @@
 //! **Runs on**: control. Nothing here waits long: look-ups, discovery and answers that need the
 //! shards are tasks of their own.
 
+mod asking;
 mod cluster_figures;
 mod clustering;
+mod costs;
+mod endpoint_figures;
 mod endpoints;
 mod figures;
+mod former;
 mod handover;
 mod job;
 mod jobs;
 mod leave;
 mod ownership;
 mod pages;
+mod placing;
 mod rate;
+mod routes;
+mod service;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
+mod unstable;
 mod version;
 
 use crate::api::{self, ApiOptions, Query, TargetsView};
+use crate::clock;
 use crate::config::Config;
 use crate::discovery::{Discovery, JobUpdate};
 use crate::gossip::FromGossip;
-use crate::mailbox::{FromShard, ShardIndex, TARGETS_PER_MESSAGE_MAX, ToShard};
+use crate::mailbox::{CostReport, FromShard, ShardIndex, TARGETS_PER_MESSAGE_MAX, ToShard};
 use crate::remote_write::post::PostError;
 use crate::resolve::{Answer, Resolver};
 use crate::run::{RunError, RunOptions};
 use crate::shard::ShardThread;
+use asking::collect;
 pub(crate) use clustering::Clustering;
 use endpoints::Endpoints;
 use figures::ControlFigures;
+use former::FormerLogs;
 use jobs::{Change, Jobs};
 use pages::Pages;
-use ringscrape_wal::definition::{Route, next_id};
+use routes::Routes;
+pub(crate) use service::Service;
+use service::Stored;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 /// How long shards may take to finish their logs after the flush deadline: an fsync may be slow.
@@ -53,7 +67,9 @@ const UPDATES_MAX: usize = 64;
 pub(crate) struct Control {
     options: RunOptions,
     config: Config,
-    route: Arc<Route>,
+    routes: Routes,
+    /// `None`: all jobs are in the file.
+    service: Option<Service>,
     shards: Vec<ShardThread>,
     ready: Vec<bool>,
     reported: mpsc::Receiver<(ShardIndex, FromShard)>,
@@ -62,15 +78,22 @@ pub(crate) struct Control {
     figures: ControlFigures,
     pages: Pages,
     clustering: Option<Clustering>,
+    /// What requests about stored configurations share.
+    config_changes: Arc<api::configs::Shared>,
+    former: FormerLogs,
 }
 
 /// Everything that can happen to the control loop.
 enum Event {
     Shard(ShardIndex, FromShard),
     Gossip(FromGossip),
-    /// A change of the cluster takes effect, or a look is due whether this node may stop.
+    /// A change of the cluster takes effect, or a look is due whether this node may stop, or what
+    /// targets cost.
     Wake,
+    Costs(Vec<CostReport>),
     Job(JobUpdate),
+    /// The store of configurations says something.
+    Stored(Stored),
     Resolved(Answer),
     Query(Query),
     Hangup,
@@ -84,23 +107,26 @@ impl Control {
         shards: Vec<ShardThread>,
         reported: mpsc::Receiver<(ShardIndex, FromShard)>,
         clustering: Option<Clustering>,
+        service: Option<Service>,
     ) -> Self {
         let ready = vec![false; shards.len()];
-        let route = route_of(&config);
         let jobs = Jobs::new(shards.len());
         let figures = ControlFigures::new(shards.len());
         Self {
             options,
             config,
-            route,
+            routes: Routes::default(),
+            service,
             shards,
             ready,
             reported,
             jobs,
             endpoints: Endpoints::default(),
             figures,
-            pages: Pages::new(crate::clock::now_ms()),
+            pages: Pages::new(clock::now_ms()),
             clustering,
+            config_changes: Arc::default(),
+            former: FormerLogs::default(),
         }
     }
 
@@ -111,8 +137,11 @@ impl Control {
             queries.clone(),
             ApiOptions {
                 lifecycle: self.options.lifecycle,
+                reads_configs: self.options.reads_configs,
             },
+            self.config_changes.clone(),
         );
+        let api = api.into_make_service_with_connect_info::<std::net::SocketAddr>();
         let server = tokio::spawn(async move { axum::serve(listener, api).await });
         let (updates, mut updated) = mpsc::channel(UPDATES_MAX);
         let mut discovery = Discovery::new(updates);
@@ -122,6 +151,7 @@ impl Control {
             .map(|shard| shard.mailbox.clone())
             .collect();
         let (mut resolver, mut resolved) = Resolver::new(mailboxes);
+        tokio::spawn(ShardThread::keep_awake(&self.shards));
         let signal_error = |error: std::io::Error| RunError::Start {
             what: "signal handling".to_owned(),
             reason: error.to_string(),
@@ -130,16 +160,17 @@ impl Control {
         let mut terminate = signal(SignalKind::terminate()).map_err(signal_error)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(signal_error)?;
 
-        self.send_endpoints()
+        if let Some(service) = &mut self.service {
+            service.take(&Stored::Changed);
+        }
+        self.see_to_cluster().await;
+        let (costs, mut reported_costs) = mpsc::channel(1);
+        self.apply(&mut discovery)
             .await
             .map_err(|error| RunError::Start {
                 what: "remote write".to_owned(),
                 reason: error.to_string(),
             })?;
-        discovery.apply(&self.config);
-        self.see_to_cluster().await;
-        self.apply_jobs().await;
-        self.wish().await;
         let outcome = loop {
             let wake_at = self.clustering.as_ref().and_then(Clustering::wake_at);
             let wake = async {
@@ -153,7 +184,9 @@ impl Control {
                 message = Clustering::receive(&mut self.clustering) => Event::Gossip(message),
                 () = wake => Event::Wake,
                 Some(update) = updated.recv() => Event::Job(update),
+                stored = Service::next(&mut self.service) => Event::Stored(stored),
                 Some(answer) = resolved.recv() => Event::Resolved(answer),
+                Some(reports) = reported_costs.recv() => Event::Costs(reports),
                 Some(query) = asked.recv() => Event::Query(query),
                 _ = hangup.recv() => Event::Hangup,
                 _ = terminate.recv() => Event::Stop("SIGTERM"),
@@ -171,25 +204,41 @@ impl Control {
                 Event::Shard(_, FromShard::HandOver { to, scrapes }) => {
                     self.hand_over(to, scrapes);
                 }
+                Event::Shard(
+                    shard,
+                    FromShard::FormerSent {
+                        endpoint,
+                        generation,
+                    },
+                ) => {
+                    self.former_sent(shard, endpoint, generation).await;
+                }
+                Event::Shard(_, FromShard::FormerScrapes(scrapes)) => {
+                    self.former_scrapes(scrapes).await;
+                }
                 Event::Gossip(message) => {
                     if let Err(error) = self.take_gossip(message, &queries).await {
                         break Err(error);
                     }
                 }
+                Event::Costs(reports) => self.learn_costs(&reports).await,
                 Event::Wake => {
                     if self.clustering.as_ref().is_some_and(Clustering::is_behind) {
                         self.see_to_cluster().await;
                     }
+                    self.ask_costs(&costs).await;
                     self.wish().await;
                     if self.has_left().await {
                         break Ok(());
                     }
                 }
                 Event::Job(update) => {
-                    let change = self.jobs.update(update, crate::clock::now_ms());
-                    self.send(change).await;
+                    for change in self.jobs.update(update, clock::now_ms()) {
+                        self.send(change).await;
+                    }
                     self.wish().await;
                 }
+                Event::Stored(stored) => self.take_stored(&stored, &mut discovery).await,
                 Event::Resolved(answer) => resolver.answered(answer).await,
                 Event::Query(query) => self.answer(query, &mut discovery).await,
                 Event::Hangup => {
@@ -224,8 +273,7 @@ impl Control {
 
     /// Reads the configuration again; a bad file leaves the old one in force.
     async fn reload(&mut self, discovery: &mut Discovery) -> Result<(), String> {
-        let file = &self.options.config_file;
-        let config = match Config::load(file) {
+        let config = match self.options.load_config() {
             Ok(config) => config,
             Err(error) => {
                 let reason = error.to_string();
@@ -237,43 +285,65 @@ impl Control {
                 return Err(reason);
             }
         };
+        if let Err(reason) = Service::reload(self.service.as_mut(), &config) {
+            self.figures.reloaded(false);
+            error!(
+                reason,
+                "cannot use the configuration; the old one stays in force"
+            );
+            return Err(reason);
+        }
         let before = std::mem::replace(&mut self.config, config);
-        if let Err(error) = self.send_endpoints().await {
+        if let Err(error) = self.apply(discovery).await {
             self.config = before;
+            // Its rules were in force until now.
+            let _ = Service::reload(self.service.as_mut(), &self.config);
             self.figures.reloaded(false);
             error!(%error, "cannot use the configuration; the old one stays in force");
             return Err(error.to_string());
         }
         self.figures.reloaded(true);
-        let route = route_of(&self.config);
-        if route.endpoints != self.route.endpoints {
-            self.route = route;
-        }
-        discovery.apply(&self.config);
-        self.apply_jobs().await;
-        self.wish().await;
         info!(file = %self.options.config_file.display(), "configuration reloaded");
         Ok(())
     }
 
-    async fn send_endpoints(&mut self) -> Result<(), PostError> {
-        let links = self
-            .endpoints
-            .apply(&self.config.remote_write, self.shards.len())?;
-        for (shard, links) in self.shards.iter().zip(links) {
+    async fn take_stored(&mut self, stored: &Stored, discovery: &mut Discovery) {
+        let service = self.service.as_mut();
+        let has_changed = service.is_some_and(|service| service.take(stored));
+        // A listing is also when endpoints that nobody has any more are let go.
+        if !has_changed && matches!(stored, Stored::Changed) {
+            return;
+        }
+        if let Err(error) = self.apply(discovery).await {
+            // The file's endpoints were good before.
+            error!(%error, "BUG: the endpoints in force cannot be used");
+        }
+    }
+
+    /// Makes all jobs and endpoints of the file and of what is stored those that run. What is the
+    /// same goes on undisturbed.
+    async fn apply(&mut self, discovery: &mut Discovery) -> Result<(), PostError> {
+        let now_ms = clock::now_ms();
+        let wanted = self.wanted();
+        let links = self.endpoints.apply(
+            &self.config.remote_write,
+            &wanted.endpoints,
+            self.shards.len(),
+            now_ms,
+        )?;
+        for (shard, links) in self.shards.iter().zip(links.into_iter().flatten()) {
             // A shard that has ended says so in its own report.
             let _ = shard.mailbox.send(ToShard::Endpoints(links)).await;
         }
-        Ok(())
-    }
-
-    async fn apply_jobs(&mut self) {
-        let changes = self
-            .jobs
-            .apply(&self.config, &self.route, crate::clock::now_ms());
-        for change in changes {
+        discovery.apply(&wanted.scrape_configs);
+        let targets_max = self.config_targets_max();
+        for change in self.jobs.apply(&wanted.jobs, targets_max, now_ms) {
             self.send(change).await;
         }
+        drop(wanted);
+        self.routes.sweep();
+        self.wish().await;
+        Ok(())
     }
 
     async fn send(&mut self, change: Change) {
@@ -310,7 +380,10 @@ impl Control {
     async fn answer(&mut self, query: Query, discovery: &mut Discovery) {
         match query {
             Query::Ready(answer) => {
-                let _ = answer.send(self.ready.iter().all(|ready| *ready));
+                let has_share = |clustering: &Clustering| clustering.has_share(clock::now_ms());
+                let is_ready = self.ready.iter().all(|ready| *ready)
+                    && self.clustering.as_ref().is_none_or(has_share);
+                let _ = answer.send(is_ready);
             }
             Query::Reload(answer) => {
                 let result = self.reload(discovery).await;
@@ -320,7 +393,11 @@ impl Control {
                 let _ = answer.send(self.fleet());
             }
             Query::Cluster(answer) => self.cluster(answer),
+            Query::Service(answer) => {
+                let _ = answer.send(self.service.as_ref().map(Service::for_api));
+            }
             Query::Health { keys, answer } => self.health(keys, answer).await,
+            Query::Configs { names, answer } => self.configs(names, answer).await,
             Query::Overview(answer) => self.overview(discovery, answer).await,
             Query::Drain { is_drained, answer } => {
                 let _ = answer.send(self.drain(is_drained).await);
@@ -328,6 +405,7 @@ impl Control {
             Query::Metrics(answer) => {
                 let mut control = self.figures.snapshot(&self.jobs, discovery);
                 control.handovers_failed = self.handovers_failed();
+                control.config_changes = self.config_changes.counters.read();
                 let cluster = self.cluster_figures();
                 let asked = self.ask_shards(ToShard::Figures).await;
                 tokio::spawn(async move {
@@ -355,23 +433,10 @@ impl Control {
         }
     }
 
-    async fn ask_shards<T>(
-        &self,
-        question: impl Fn(oneshot::Sender<T>) -> ToShard,
-    ) -> Vec<oneshot::Receiver<T>> {
-        let mut asked = Vec::with_capacity(self.shards.len());
-        for shard in &self.shards {
-            let (answer, answered) = oneshot::channel();
-            let _ = shard.mailbox.send(question(answer)).await;
-            asked.push(answered);
-        }
-        asked
-    }
-
     /// Tells all shards to finish and waits for them, as long as they may take plus a second.
     async fn stop(mut self, stopped_already: usize) -> Result<(), RunError> {
         let flush_ms = i64::try_from(self.options.flush_deadline_ms).unwrap_or(i64::MAX / 2);
-        let deadline_ms = crate::clock::now_ms() + flush_ms;
+        let deadline_ms = clock::now_ms() + flush_ms;
         for shard in &self.shards {
             let _ = shard.mailbox.send(ToShard::Stop { deadline_ms }).await;
         }
@@ -403,34 +468,6 @@ impl Control {
         info!("stopped");
         result
     }
-}
-
-/// Waits for the answers of all shards. `None`: one gave none in time, and a part of the figures
-/// would look like counters that were reset.
-async fn collect<T>(asked: Vec<oneshot::Receiver<T>>) -> Option<Vec<T>> {
-    let mut answers = Vec::with_capacity(asked.len());
-    for answered in asked {
-        let limit = std::time::Duration::from_secs(5);
-        match tokio::time::timeout(limit, answered).await {
-            Ok(Ok(answer)) => answers.push(answer),
-            _ => return None,
-        }
-    }
-    Some(answers)
-}
-
-fn route_of(config: &Config) -> Arc<Route> {
-    let mut endpoints: Vec<Box<str>> = config
-        .remote_write
-        .iter()
-        .map(|endpoint| endpoint.identity.as_str().into())
-        .collect();
-    endpoints.sort_unstable();
-    endpoints.dedup();
-    Arc::new(Route {
-        id: next_id(),
-        endpoints: endpoints.into(),
-    })
 }
 
 /// Which shard scrapes a target: a pure function of its key and the shard count.

@@ -107,7 +107,7 @@ impl Ownership<'_> {
     fn window(&self, job: JobVersions<'_>, version: &Version, target: &Target) -> Option<Window> {
         match (self.timeline, job.timeline) {
             (Some(_), Some(of_job)) if version.config.is_clustered => {
-                of_job.window(version.hash, target.key, self.now_ms)
+                of_job.window_in(version.hash, target.place, target.zone, self.now_ms)
             }
             (Some(timeline), _) => self.alone(timeline, job, version),
             (None, _) => self.newest(job, version).then(|| window(i64::MIN, None)),
@@ -204,7 +204,9 @@ impl Ownership<'_> {
             None => alone,
         };
         let target = job.versions[version].found.get(&key)?;
+        let is_refused = agreed.is_some_and(|ring| ring.is_refused(target.place, target.zone));
         let series = match (next, window.after) {
+            _ if is_refused => Ending::End,
             // By the settings that are in force then there is no such target.
             (Some(next), _) if !next.found.contains_key(&key) => {
                 match next.has_labels(&target.labels) {

@@ -2,7 +2,7 @@
 
 use super::cluster_figures::ClusterFigures;
 use super::rate::Rate;
-use super::{Control, collect, shard_of};
+use super::{Control, collect};
 use crate::api::TargetStatus;
 use crate::api::cluster::{ClusterView, EndpointView, Fleet, OverviewView, status};
 use crate::clock;
@@ -11,6 +11,7 @@ use crate::gossip::StreamCounters;
 use crate::mailbox::ToShard;
 use crate::metrics::ShardFigures;
 use crate::remote_write::DropCause;
+use crate::remote_write::progress::seconds_left;
 use ringscrape_cluster::node::Counters;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -125,22 +126,7 @@ impl Control {
     ) {
         let asked = match keys {
             None => self.ask_shards(ToShard::Statuses).await,
-            Some(keys) => {
-                let mut by_shard = vec![Vec::new(); self.shards.len()];
-                for key in keys {
-                    by_shard[shard_of(key, self.shards.len())].push(key);
-                }
-                let mut asked = Vec::new();
-                for (shard, keys) in self.shards.iter().zip(by_shard) {
-                    if keys.is_empty() {
-                        continue;
-                    }
-                    let (answer, answered) = oneshot::channel();
-                    let _ = shard.mailbox.send(ToShard::StatusesOf(keys, answer)).await;
-                    asked.push(answered);
-                }
-                asked
-            }
+            Some(keys) => self.ask_statuses(keys).await,
         };
         tokio::spawn(async move {
             if let Some(answers) = collect(asked).await {
@@ -180,11 +166,17 @@ fn overview(shards: &[ShardFigures]) -> OverviewView {
         *scrapes.entry((*result).to_owned()).or_default() += count;
     }
     let mut endpoints = BTreeMap::<&str, EndpointView>::new();
+    let mut fewer_per_s = BTreeMap::<&str, f64>::new();
     for part in shards.iter().flat_map(|shard| &shard.endpoints) {
         let endpoint = endpoints.entry(&part.identity).or_default();
         endpoint.name.clone_from(&part.identity);
         endpoint.url.clone_from(&part.url);
         endpoint.lag_ms = endpoint.lag_ms.max(part.lag_ms);
+        endpoint.left_bytes += part.left.bytes;
+        endpoint.left_samples += part.left.samples;
+        let fewer_per_s = fewer_per_s.entry(&part.identity).or_default();
+        *fewer_per_s += part.samples_fewer_per_s;
+        endpoint.left_seconds = seconds_left(endpoint.lag_ms, endpoint.left_samples, *fewer_per_s);
         endpoint.pending += part.stats.samples_pending;
         endpoint.sent += part.stats.samples_sent;
         endpoint.retried += part.stats.samples_retried;
@@ -214,6 +206,7 @@ mod tests {
     use super::*;
     use crate::metrics::EndpointFigures;
     use crate::remote_write::QueueStats;
+    use crate::remote_write::progress::Left;
 
     #[test]
     fn shards_add_up() {
@@ -232,17 +225,25 @@ mod tests {
                     url: "http://a/".to_owned(),
                     stats,
                     lag_ms,
+                    left: Left {
+                        bytes: 100,
+                        samples,
+                    },
+                    samples_fewer_per_s: 1.5,
+                    ..EndpointFigures::default()
                 }],
                 ..ShardFigures::default()
             }
         };
-        let view = overview(&[shard(10, 7), shard(20, 5)]);
+        let view = overview(&[shard(10, 70_000), shard(20, 5)]);
         assert_eq!((view.samples_total, view.shards), (30, 2));
         assert_eq!(view.scrapes["ok"], 6);
         let [endpoint] = &view.endpoints[..] else {
             panic!("{:?}", view.endpoints);
         };
-        assert_eq!((endpoint.lag_ms, endpoint.sent), (7, 30));
+        assert_eq!((endpoint.lag_ms, endpoint.sent), (70_000, 30));
+        assert_eq!((endpoint.left_bytes, endpoint.left_samples), (200, 30));
+        assert_eq!(endpoint.left_seconds, Some(10.0));
         assert_eq!(endpoint.failed, 4, "what is too old was not refused");
     }
 }

@@ -1,6 +1,6 @@
 //! Jobs of several nodes with one timeline: each slot is one node's, by the settings agreed on.
 
-use super::jobs::{Change, Jobs};
+use super::jobs::{Change, Configured, Jobs};
 use super::shard_of;
 use crate::config::{Config, settings_hash};
 use crate::discovery::{JobUpdate, TargetGroup};
@@ -98,14 +98,25 @@ impl Node {
         node
     }
 
+    fn configured(&self, version: usize) -> Vec<Configured> {
+        let configs = config(version).scrape_configs;
+        let configured = |config| Configured {
+            config,
+            route: self.route.clone(),
+            of: None,
+        };
+        configs.into_iter().map(configured).collect()
+    }
+
     fn configure(&mut self, version: usize, now_ms: i64) {
-        let changes = self.jobs.apply(&config(version), &self.route, now_ms);
+        let configured = self.configured(version);
+        let changes = self.jobs.apply(&configured, 0, now_ms);
         self.take(changes, now_ms);
     }
 
     fn discover(&mut self, targets: usize, now_ms: i64) {
-        let change = self.jobs.update(groups(targets), now_ms);
-        self.take(vec![change], now_ms);
+        let changes = self.jobs.update(groups(targets), now_ms);
+        self.take(changes, now_ms);
     }
 
     fn timeline(&mut self, views: Vec<(i64, Arc<View>)>, now_ms: i64) {
@@ -165,7 +176,7 @@ impl Node {
     }
 
     fn versions(&self) -> Vec<JobVersion> {
-        self.jobs.job_versions()
+        self.jobs.job_versions().to_vec()
     }
 }
 
@@ -409,8 +420,7 @@ fn targets_that_new_settings_lack_end_when_they_take_effect() {
 #[test]
 fn a_job_that_is_removed_everywhere_ends_and_one_that_stays_elsewhere_moves() {
     let (mut a, b, mut views) = two_nodes();
-    let nothing = Config::parse(Path::new("/r.yml"), "scrape_configs: []", &|_| None).unwrap();
-    let changes = a.jobs.apply(&nothing, &a.route.clone(), 5_000);
+    let changes = a.jobs.apply(&[], 0, 5_000);
     a.take(changes, 5_000);
     assert!(a.messages.is_empty(), "the cluster still counts on it");
     assert!(a.versions().is_empty());

@@ -1,13 +1,15 @@
 //! One version of a job's settings + discovered groups -> the targets by these settings.
 
+use super::unstable::Unstable;
 use crate::config::{ScrapeConfig, settings_hash};
 use crate::discovery::TargetGroup;
 use crate::labels::Labels;
 use crate::mailbox::ForcedError;
 use crate::target::{self, JobTargets, Target};
 use ahash::AHashMap;
+use ringscrape_cluster::member::ZoneId;
 use std::cell::OnceCell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use tracing::{info, warn};
 
@@ -31,6 +33,13 @@ pub(super) struct Version {
     pub(super) dropped_count: u64,
     pub(super) failed_count: u64,
     pub(super) limit_exceeded: bool,
+    /// How many targets there are, by zone.
+    pub(super) zones: BTreeMap<ZoneId, u64>,
+    /// How many have a place that is not their key, by place.
+    places: AHashMap<u64, u32>,
+    /// Targets whose place is another one's, too.
+    merged: u64,
+    unstable: Unstable,
     labels: OnceCell<HashSet<Labels>>,
 }
 
@@ -47,6 +56,10 @@ impl Version {
             dropped_count: 0,
             failed_count: 0,
             limit_exceeded: false,
+            zones: BTreeMap::new(),
+            places: AHashMap::new(),
+            merged: 0,
+            unstable: Unstable::default(),
             labels: OnceCell::new(),
         }
     }
@@ -80,7 +93,44 @@ impl Version {
             (key, known.cloned().unwrap_or(target))
         };
         self.found = built.targets.into_iter().map(kept).collect();
+        if is_newest
+            && self.config.is_clustered
+            && let Some(label) = self.unstable.observe(&before, &self.found)
+        {
+            warn!(
+                job = self.config.job_name,
+                label,
+                "a label of targets keeps changing while all else stays: each time the target gets \
+                 another owner in the cluster; name it in the job's `clustering: \
+                 {{exclude_labels: […]}}`, or those that last in `key_labels`"
+            );
+        }
         self.labels = OnceCell::new();
+        self.zones.clear();
+        self.places.clear();
+        for target in self.found.values() {
+            *self.zones.entry(target.zone).or_default() += 1;
+            if target.place != target.key {
+                *self.places.entry(target.place.0).or_default() += 1;
+            }
+        }
+        let shared = self.places.values().filter(|count| **count > 1);
+        let merged = shared.map(|count| u64::from(*count)).sum();
+        if is_newest && merged > self.merged {
+            warn!(
+                job = self.config.job_name,
+                targets = merged,
+                "targets have equal values in all labels that decide who scrapes them: those go to \
+                 one node together; all are scraped"
+            );
+        }
+        self.merged = merged;
+    }
+
+    /// Whether a target has this place.
+    pub(super) fn has_place(&self, place: u64) -> bool {
+        let found = self.found.get(&place);
+        found.is_some_and(|target| target.place.0 == place) || self.places.contains_key(&place)
     }
 
     /// Why each scrape of a target fails.
@@ -137,5 +187,6 @@ pub(super) fn same(known: &Arc<Target>, target: &Arc<Target>) -> bool {
             && known.interval_ms == target.interval_ms
             && known.timeout_ms == target.timeout_ms
             && known.blocked == target.blocked
+            && (known.place, known.zone) == (target.place, target.zone)
             && known.discovered == target.discovered
 }

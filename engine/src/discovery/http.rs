@@ -6,12 +6,15 @@
 use super::source::Publisher;
 use super::{Counters, TargetGroup, groups};
 use crate::config::HttpSdConfig;
+use crate::service::reach;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Largest answer that is read.
 const BODY_BYTES_MAX: usize = 256 << 20;
+/// The same where the number of targets is bounded: bytes for each of them.
+const BODY_BYTES_PER_TARGET: usize = 4 << 10;
 
 /// First pause after a failure while there is no list yet; doubled up to the refresh interval.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -23,9 +26,12 @@ pub(super) async fn run(config: HttpSdConfig, publisher: Publisher, counters: Ar
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(refresh)
-        .user_agent(concat!("ringscrape/", env!("CARGO_PKG_VERSION")))
-        .build();
-    let client = match client {
+        .user_agent(concat!("ringscrape/", env!("CARGO_PKG_VERSION")));
+    let client = match &config.networks {
+        Some(networks) => reach::confine(client, networks),
+        None => client,
+    };
+    let client = match client.build() {
         Ok(client) => client,
         Err(cause) => {
             counters.http_failures.fetch_add(1, Relaxed);
@@ -69,6 +75,9 @@ async fn ask(
     config: &HttpSdConfig,
     shown: &str,
 ) -> Result<Vec<Arc<TargetGroup>>, String> {
+    if let (Some(networks), Ok(url)) = (&config.networks, url::Url::parse(&config.url)) {
+        reach::check(networks, &url)?;
+    }
     let seconds = config.refresh_interval_ms as f64 / 1000.0;
     let request = client
         .get(&config.url)
@@ -89,14 +98,26 @@ async fn ask(
             "the Content-Type is {content_type:?}, not application/json"
         ));
     }
+    let bytes_max = config.targets_max.map_or(BODY_BYTES_MAX, |targets_max| {
+        let targets_max = usize::try_from(targets_max).unwrap_or(usize::MAX);
+        let bytes = targets_max.saturating_mul(BODY_BYTES_PER_TARGET);
+        bytes.clamp(BODY_BYTES_PER_TARGET * 16, BODY_BYTES_MAX)
+    });
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(format!("the answer is larger than {BODY_BYTES_MAX} bytes"));
+        if body.len() + chunk.len() > bytes_max {
+            return Err(format!("the answer is larger than {bytes_max} bytes"));
         }
         body.extend_from_slice(&chunk);
     }
-    groups::from_json(&mut body, shown, ("__meta_url", shown))
+    let groups = groups::from_json(&mut body, shown, ("__meta_url", shown))?;
+    let targets: usize = groups.iter().map(|group| group.targets.len()).sum();
+    match config.targets_max {
+        Some(most) if targets as u64 > most => Err(format!(
+            "the answer has {targets} targets; at most {most} are allowed"
+        )),
+        _ => Ok(groups),
+    }
 }
 
 /// An error with what caused it.

@@ -19,6 +19,7 @@ const HOLD: Duration = Duration::from_secs(5);
 /// A job whose targets are being looked for.
 #[derive(Debug)]
 pub(super) struct Job {
+    config: Arc<ScrapeConfig>,
     statics: Vec<Arc<TargetGroup>>,
     sources: Vec<Source>,
     layout: watch::Sender<Layout>,
@@ -37,7 +38,7 @@ struct Layout {
 
 impl Job {
     pub(super) fn start(
-        config: &ScrapeConfig,
+        config: &Arc<ScrapeConfig>,
         updates: mpsc::Sender<JobUpdate>,
         counters: &Arc<Counters>,
     ) -> Self {
@@ -51,6 +52,7 @@ impl Job {
             counters: counters.clone(),
         };
         let mut job = Self {
+            config: config.clone(),
             statics: Vec::new(),
             sources: Vec::new(),
             layout,
@@ -62,8 +64,11 @@ impl Job {
     }
 
     /// Starts, stops and keeps sources as the settings say.
-    pub(super) fn reconfigure(&mut self, config: &ScrapeConfig, counters: &Arc<Counters>) {
-        self.apply(config, counters, false);
+    pub(super) fn reconfigure(&mut self, config: &Arc<ScrapeConfig>, counters: &Arc<Counters>) {
+        if !Arc::ptr_eq(&self.config, config) {
+            self.config = config.clone();
+            self.apply(config, counters, false);
+        }
     }
 
     fn apply(&mut self, config: &ScrapeConfig, counters: &Arc<Counters>, first: bool) {

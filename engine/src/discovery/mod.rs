@@ -13,10 +13,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use crate::config::Config;
+use crate::config::ScrapeConfig;
 use crate::labels::Labels;
 use job::Job;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use tokio::sync::mpsc;
@@ -77,15 +77,10 @@ impl Discovery {
     /// Starts jobs that are new, stops those that are gone. A source whose settings are the same
     /// goes on undisturbed, also if other settings of its job changed; then no update comes, and
     /// the receiver uses the groups it has. Must be called inside a tokio runtime.
-    pub fn apply(&mut self, config: &Config) {
-        let wanted = |name: &String| {
-            config
-                .scrape_configs
-                .iter()
-                .any(|job| job.job_name == *name)
-        };
-        self.jobs.retain(|name, _| wanted(name));
-        for config in &config.scrape_configs {
+    pub fn apply(&mut self, jobs: &[Arc<ScrapeConfig>]) {
+        let wanted: HashSet<&str> = jobs.iter().map(|job| job.job_name.as_str()).collect();
+        self.jobs.retain(|name, _| wanted.contains(name.as_str()));
+        for config in jobs {
             match self.jobs.get_mut(&config.job_name) {
                 Some(job) => job.reconfigure(config, &self.counters),
                 None => {

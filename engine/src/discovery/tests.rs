@@ -1,6 +1,7 @@
 //! Real files and a real HTTP service on loopback -> the updates that a receiver sees.
 
 use super::*;
+use crate::config::Config;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
@@ -59,7 +60,7 @@ fn shown(update: &JobUpdate) -> Vec<&str> {
 fn start(text: &str) -> (Discovery, Seen) {
     let (sender, receiver) = mpsc::channel(1);
     let mut discovery = Discovery::new(sender);
-    discovery.apply(&config(text));
+    discovery.apply(&config(text).scrape_configs);
     (discovery, Seen(receiver))
 }
 
@@ -86,13 +87,13 @@ fn static_targets_come_at_once_and_change_on_reload() {
             ),
             ("0", "1")
         );
-        discovery.apply(&config(&job("'h:1', 'h:2'")));
+        discovery.apply(&config(&job("'h:1', 'h:2'")).scrape_configs);
         seen.none().await;
-        discovery.apply(&config(&job("'h:3'")));
+        discovery.apply(&config(&job("'h:3'")).scrape_configs);
         seen.until(&["h:3", "z:1"]).await;
         // The job goes and comes back: its targets are told again.
-        discovery.apply(&config(""));
-        discovery.apply(&config(&job("'h:3'")));
+        discovery.apply(&config("").scrape_configs);
+        discovery.apply(&config(&job("'h:3'")).scrape_configs);
         seen.until(&["h:3", "z:1"]).await;
     });
 }
@@ -170,16 +171,16 @@ fn a_source_goes_on_through_a_reload() {
         };
         let (sender, receiver) = mpsc::channel(1);
         let (mut discovery, mut seen) = (Discovery::new(sender), Seen(receiver));
-        discovery.apply(&job(""));
+        discovery.apply(&job("").scrape_configs);
         seen.until(&["a:1"]).await;
-        discovery.apply(&job("  sample_limit: 5\n"));
+        discovery.apply(&job("  sample_limit: 5\n").scrape_configs);
         seen.none().await;
         // A new source that doesn't answer: the known targets stay, and static ones wait for it.
         let (silent, _port) = listener().await;
         let with_http = format!(
             "  static_configs: [{{targets: ['s:1']}}]\n  http_sd_configs: [{{url: '{silent}'}}]\n"
         );
-        discovery.apply(&job(&with_http));
+        discovery.apply(&job(&with_http).scrape_configs);
         seen.none().await;
         let update = seen.next().await;
         assert_eq!(

@@ -53,6 +53,16 @@ pub enum FetchError {
         /// What the resolver said.
         reason: String,
     },
+    /// The job may not connect to any of the addresses; the first one.
+    #[error(
+        "{} is in none of the networks that stored configurations may reach \
+         (`scraping_service.allow_networks`)",
+        address.ip()
+    )]
+    Network {
+        /// The address.
+        address: SocketAddr,
+    },
     /// No connection to any of the addresses; the first one's error.
     #[error("dial tcp {address}: connect: {}", errno_text(*.errno))]
     Connect {
@@ -145,6 +155,7 @@ impl FetchError {
     pub fn cause(&self) -> &'static str {
         match self {
             FetchError::Resolve { .. } => "resolve",
+            FetchError::Network { .. } => "network",
             FetchError::Connect { errno, .. } => match *errno {
                 libc::ECONNREFUSED => "connection_refused",
                 libc::ENETUNREACH | libc::EHOSTUNREACH => "unreachable",

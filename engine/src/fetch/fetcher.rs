@@ -147,7 +147,10 @@ impl<D: Driver> Fetcher<D> {
             let reason = "no such host".to_owned();
             return sink.done(id, Err(FetchError::Resolve { host, reason }));
         }
-        let known = |address: SocketAddr| addresses.iter().position(|a| *a == address);
+        let known = |address: SocketAddr| {
+            let position = addresses.iter().position(|a| *a == address);
+            position.filter(|_| request.allows(address.ip()))
+        };
         let first_address = entry.address.and_then(known);
         let mut exchange = Box::new(Exchange::new(request, addresses, now));
         exchange.first_address = first_address.unwrap_or(0);

@@ -5,7 +5,9 @@
 //! Source: Prometheus scrape/scrape.go (`acceptHeader`, `targetScraper.scrape`).
 
 use crate::config::{ScrapeProtocol, ScrapeRules};
+use crate::service::settings::Networks;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What all requests of a job with one timeout share.
@@ -19,6 +21,8 @@ pub struct RequestSettings {
     pub follow_redirects: bool,
     /// For a missing or unknown Content-Type.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// Where connections may lead; `None`: anywhere.
+    pub networks: Option<Arc<Networks>>,
 }
 
 impl RequestSettings {
@@ -43,6 +47,7 @@ impl RequestSettings {
             },
             follow_redirects: rules.follow_redirects,
             fallback_scrape_protocol: rules.fallback_scrape_protocol,
+            networks: rules.networks.clone(),
         }
     }
 }
@@ -90,6 +95,12 @@ pub struct FetchRequest {
 }
 
 impl FetchRequest {
+    /// Whether a connection to `address` may be made.
+    pub fn allows(&self, address: IpAddr) -> bool {
+        let networks = self.settings.networks.as_ref();
+        networks.is_none_or(|networks| networks.allows(address))
+    }
+
     /// `host`: `HOST` or `HOST:PORT`, an IPv6 address in brackets; it becomes the `Host` field and
     /// the base of redirects. `path`: path and query, escaped, from `/`.
     ///

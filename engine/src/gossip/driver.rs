@@ -2,7 +2,9 @@
 
 use super::incarnation::Incarnation;
 use super::join::{self, Found, JoinAddress};
-use super::mailbox::{EVENTS_WAITING_MAX, FromGossip, GossipStatus, StreamCounters, ToGossip};
+use super::mailbox::{
+    EVENTS_WAITING_MAX, FromGossip, GossipStatus, StoreSlot, StreamCounters, ToGossip,
+};
 use super::options::ClusterOptions;
 use super::sockets::Sockets;
 use super::streams::{self, Open, StreamError};
@@ -51,6 +53,7 @@ pub(super) struct Core {
     pub(super) rng: StdRng,
     pub(super) control: mpsc::Sender<FromGossip>,
     pub(super) drop_share: f64,
+    pub(super) store: StoreSlot,
     join: Option<JoinRound>,
 }
 
@@ -79,6 +82,7 @@ pub(super) struct Driver {
     join: Vec<JoinAddress>,
     control: mpsc::Sender<FromGossip>,
     rng: StdRng,
+    pub(super) store: StoreSlot,
 }
 
 impl Driver {
@@ -97,6 +101,7 @@ impl Driver {
             join,
             control,
             rng,
+            store: StoreSlot::default(),
         }
     }
 
@@ -138,6 +143,7 @@ impl Driver {
             rng: self.rng,
             control: self.control.clone(),
             drop_share: self.options.drop_exchanges,
+            store: self.store,
             join: None,
         };
         let (found, joins) = mpsc::channel(1);
@@ -271,7 +277,6 @@ impl Turns {
                 let now = now();
                 let status = GossipStatus {
                     snapshot: core.node.snapshot(now),
-                    gossip_address: core.node.state().own().gossip_address,
                     counters: *core.node.counters(),
                     streams: core.streams,
                     now_ms: now.unix_ms,
@@ -283,7 +288,7 @@ impl Turns {
                 let address = core.node.address_of(&to);
                 let shared = self.shared.clone();
                 tokio::task::spawn_local(async move {
-                    let purpose = Purpose::Handover(bytes);
+                    let purpose = Purpose::Handover(to.clone(), bytes);
                     let result = streams::ask_node(&shared, &to, address, purpose).await;
                     let _ = done.send(result.map(|_| ()));
                 });
@@ -296,7 +301,7 @@ impl Turns {
                 let address = core.node.address_of(&to);
                 let shared = self.shared.clone();
                 tokio::task::spawn_local(async move {
-                    let purpose = Purpose::Question(question);
+                    let purpose = Purpose::Question(to.clone(), question);
                     let result = streams::ask_node(&shared, &to, address, purpose).await;
                     let _ = answer.send(result.map(Option::unwrap_or_default));
                 });

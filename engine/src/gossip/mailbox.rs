@@ -5,13 +5,13 @@
 //! newest timeline and the events wait in the thread until there is room, a timeline in place of
 //! the one before; of events more than [`EVENTS_WAITING_MAX`] the oldest is dropped and counted.
 //! Handovers and questions find room at once or are refused, and their senders are told so.
+//! Questions of other nodes' stores of configurations have a mailbox of their own.
 
 use ringscrape_cluster::node::Counters;
 use ringscrape_cluster::state::{Event, Snapshot, Wish};
 use ringscrape_cluster::timeline::Timeline;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use tokio::sync::oneshot;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages that fit into one mailbox.
 pub(crate) const GOSSIP_MESSAGES_MAX: usize = 256;
@@ -76,13 +76,23 @@ pub(crate) enum FromGossip {
     Failed(String),
 }
 
+/// A question of another node's store of configurations.
+#[derive(Debug)]
+pub(crate) struct StoreQuestion {
+    /// What.
+    pub(crate) bytes: Vec<u8>,
+    /// The answer; dropped, there is none.
+    pub(crate) answer: oneshot::Sender<Result<Vec<u8>, String>>,
+}
+
+/// Where such questions go, as soon as this node has such a store.
+pub(crate) type StoreSlot = Arc<OnceLock<mpsc::Sender<StoreQuestion>>>;
+
 /// All that a status page and metrics show of the gossip.
 #[derive(Debug)]
 pub(crate) struct GossipStatus {
     /// The table.
     pub(crate) snapshot: Snapshot,
-    /// Where others reach this node.
-    pub(crate) gossip_address: SocketAddr,
     /// What was sent and received.
     pub(crate) counters: Counters,
     /// What the streams did.

@@ -5,8 +5,8 @@
 //! a stalled shard makes this node look dead. The protocol itself is the `cluster` crate's; here
 //! are its sockets, its clock and its files.
 //!
-//! Bounded: the mailboxes (see `mailbox`), streams ([`STREAMS_MAX`] of each direction, each with
-//! time-outs), and what is read of a frame.
+//! Bounded: the mailboxes (see `mailbox`), streams ([`streams::STREAMS_MAX`] of each direction,
+//! each with time-outs), and what is read of a frame.
 
 mod address;
 mod driver;
@@ -21,8 +21,10 @@ mod thread;
 
 pub use options::{ClusterOptions, GOSSIP_PORT, GossipError};
 
-pub(crate) use mailbox::{FromGossip, GOSSIP_MESSAGES_MAX, GossipStatus, StreamCounters, ToGossip};
-pub(crate) use streams::STREAMS_MAX;
+pub(crate) use mailbox::{
+    FromGossip, GOSSIP_MESSAGES_MAX, GossipStatus, StoreQuestion, StoreSlot, StreamCounters,
+    ToGossip,
+};
 pub(crate) use thread::{GossipThread, Place};
 
 #[cfg(test)]

@@ -36,6 +36,8 @@ pub struct ClusterOptions {
     pub detection_time_ms: u64,
     /// How much this node can take, relative to others.
     pub weight: u32,
+    /// Samples a second that this node takes at most; 0 = any number.
+    pub budget_samples_per_s: u32,
     /// Its zone; empty = none.
     pub zone: String,
     /// The shared keys, one per line in base64 or hex: the first seals, all open.
@@ -61,6 +63,7 @@ impl Default for ClusterOptions {
             wait_timeout_ms: 0,
             detection_time_ms: 2_000,
             weight: 1,
+            budget_samples_per_s: 0,
             zone: String::new(),
             key_file: None,
             insecure: false,

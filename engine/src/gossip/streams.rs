@@ -4,9 +4,10 @@
 //! once; one address may hold half of those that come in.
 
 use super::driver::{Core, Shared, now};
-use super::mailbox::FromGossip;
+use super::mailbox::{FromGossip, StoreQuestion};
 use rand::RngExt;
 use ringscrape_cluster::exchange::{Failure, LENGTH_BYTES, Purpose, Stream, Taken, Then};
+use ringscrape_cluster::store;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -206,6 +207,9 @@ async fn answer_in_place(shared: &Shared, mut socket: TcpStream) -> Result<(), S
                 let message = FromGossip::HandOver { from, bytes, taken };
                 control_says(shared, message, word).await.map(|()| None)
             }
+            Then::Question { bytes, .. } if bytes.first() == Some(&store::TAG) => {
+                store_says(shared, bytes).await.map(Some)
+            }
             Then::Question { from, bytes } => {
                 let (answer, word) = oneshot::channel();
                 let message = FromGossip::Question {
@@ -239,11 +243,25 @@ async fn control_says<T>(
 ) -> Result<T, String> {
     let sent = shared.core.borrow().control.try_send(message);
     sent.map_err(|_| "the node is busy".to_owned())?;
+    await_word(word).await
+}
+
+async fn await_word<T>(word: oneshot::Receiver<Result<T, String>>) -> Result<T, String> {
     match timeout(PROGRAM_TIMEOUT, word).await {
         Ok(Ok(word)) => word,
         Ok(Err(_)) => Err("the node has no answer".to_owned()),
         Err(_) => Err("the node took too long".to_owned()),
     }
+}
+
+/// Questions of another node's store of configurations go to that of this node.
+async fn store_says(shared: &Shared, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
+    let (answer, word) = oneshot::channel();
+    let store = shared.core.borrow().store.get().cloned();
+    let store = store.ok_or_else(|| "this node keeps no configurations".to_owned())?;
+    let sent = store.try_send(StoreQuestion { bytes, answer });
+    sent.map_err(|_| "the node is busy".to_owned())?;
+    await_word(word).await
 }
 
 fn step(shared: &Shared, stream: &mut Stream, frame: &[u8]) -> Taken {

@@ -68,7 +68,7 @@ impl Member {
             is_active: true,
             weight: 1,
             jobs: [job].into(),
-            heavy: [].into(),
+            heavy: None,
         };
         member
             .thread

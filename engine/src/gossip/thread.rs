@@ -5,14 +5,14 @@ use super::driver::{self, Driver};
 use super::incarnation::Incarnation;
 use super::join::JoinAddress;
 use super::key_file;
-use super::mailbox::{FromGossip, GOSSIP_MESSAGES_MAX, ToGossip};
+use super::mailbox::{FromGossip, GOSSIP_MESSAGES_MAX, StoreSlot, ToGossip};
 use super::options::{ClusterOptions, GossipError};
 use super::sockets::Sockets;
 use crate::clock;
 use rand::rngs::SysRng;
 use rand::{SeedableRng, TryRng};
 use ringscrape_cluster::Node;
-use ringscrape_cluster::exchange::WEIGHT_MAX;
+use ringscrape_cluster::limits::WEIGHT_MAX;
 use ringscrape_cluster::membership::Detection;
 use ringscrape_cluster::name::NAME_BYTES_MAX;
 use ringscrape_cluster::node::Settings;
@@ -21,7 +21,6 @@ use ringscrape_cluster::state::Own;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 /// What the rest of the process knows of itself.
@@ -44,7 +43,10 @@ pub(crate) struct GossipThread {
     pub(crate) name: Arc<str>,
     /// Where others reach it.
     pub(crate) gossip_address: SocketAddr,
-    handle: JoinHandle<()>,
+    /// Where questions of other nodes' stores of configurations go.
+    pub(crate) store: StoreSlot,
+    #[cfg(test)]
+    handle: std::thread::JoinHandle<()>,
 }
 
 impl GossipThread {
@@ -95,20 +97,25 @@ impl GossipThread {
         })?;
         let (mailbox, messages) = mpsc::channel(GOSSIP_MESSAGES_MAX);
         let rng = rand::rngs::StdRng::from_seed(random()?);
-        let driver = Driver::new(node, options, incarnation, join, control, rng);
-        let handle = std::thread::Builder::new()
+        let store = StoreSlot::default();
+        let mut driver = Driver::new(node, options, incarnation, join, control, rng);
+        driver.store = store.clone();
+        let thread = std::thread::Builder::new()
             .name("gossip".to_owned())
-            .spawn(move || driver.run(sockets, messages))
-            .map_err(GossipError::Thread)?;
+            .spawn(move || driver.run(sockets, messages));
+        let _handle = thread.map_err(GossipError::Thread)?;
         Ok(Self {
             mailbox,
             name,
             gossip_address,
-            handle,
+            store,
+            #[cfg(test)]
+            handle: _handle,
         })
     }
 
     /// Whether the thread has ended.
+    #[cfg(test)]
     pub(crate) fn is_finished(&self) -> bool {
         self.handle.is_finished()
     }

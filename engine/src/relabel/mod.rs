@@ -11,6 +11,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use rule::with_regex_bytes_max;
 pub use rule::{Action, RuleConfig};
 
 use crate::labels::LabelsBuilder;

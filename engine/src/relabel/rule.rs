@@ -10,6 +10,7 @@ use super::template::Template;
 use crate::labels::{LabelsBuilder, Value};
 use md5::{Digest, Md5};
 use regex::{Regex, RegexBuilder};
+use std::cell::Cell;
 
 /// One entry of `relabel_configs`, `metric_relabel_configs` or `write_relabel_configs`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -50,6 +51,18 @@ const DEFAULT_REGEX: &str = "(.*)";
 
 /// Compiled size up to which an expression is accepted.
 const REGEX_BYTES_MAX: usize = 64 << 20;
+
+thread_local! {
+    static REGEX_LIMIT: Cell<usize> = const { Cell::new(REGEX_BYTES_MAX) };
+}
+
+/// Does `work`, in which expressions are accepted up to another compiled size.
+pub(crate) fn with_regex_bytes_max<T>(bytes_max: usize, work: impl FnOnce() -> T) -> T {
+    let before = REGEX_LIMIT.replace(bytes_max);
+    let result = work();
+    REGEX_LIMIT.set(before);
+    result
+}
 
 /// What a rule does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -178,7 +191,7 @@ impl Rule {
             // As in Prometheus the expression is put between these as text, so `a)(b` is valid.
             let translated = re2::translate(&format!("^(?s:{source})$")).map_err(failed)?;
             let regex = RegexBuilder::new(&translated.pattern)
-                .size_limit(REGEX_BYTES_MAX)
+                .size_limit(REGEX_LIMIT.get())
                 .build()
                 .map_err(|error| failed(error.to_string()))?;
             (Matcher::Regex(regex), translated.group_names)

@@ -106,7 +106,8 @@ export function cluster(main) {
     figures.show([
       ["Members", count(alive.length), view.minimumSize > 0
         ? `${view.minimumSize} wanted` : `${view.members.length - alive.length} gone`],
-      ["Targets", count(view.targets), `${count(view.targetsUnowned)} unowned`],
+      ["Targets", count(view.targets), `${count(view.targetsUnowned)} unowned`
+        + (view.targetsRefused ? `, ${count(view.targetsRefused)} for lack of room` : "")],
       ["Samples per second", compact(rates.reduce((sum, one) => sum + one, 0)),
         `of ${rates.length} nodes`],
       ["Targets moved", count(view.moves.reduce((sum, one) => sum + one.targets, 0)),

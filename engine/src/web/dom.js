@@ -128,14 +128,19 @@ export function ago(ms, now) {
   return age < -500 ? `in ${span(-age)}` : `${span(Math.max(0, age))} ago`;
 }
 
-/** Asks the API; an error carries what the answer says. */
+/** Asks the API; an error carries what the answer says, and its status. */
 export async function ask(path) {
-  const response = await fetch(path, { headers: { Accept: "application/json" } });
+  const headers = { Accept: "application/json" };
+  const token = sessionStorage.getItem("token");
+  if (token && path.startsWith("/agent/")) headers.Authorization = `Bearer ${token}`;
+  const response = await fetch(path, { headers });
   const text = await response.text();
   let answer = null;
   try { answer = JSON.parse(text); } catch { /* Not every error is JSON. */ }
   if (!response.ok || answer?.status !== "success") {
-    throw new Error(answer?.error || text.trim() || `status ${response.status}`);
+    const words = answer?.error || answer?.data?.error || text.trim();
+    throw Object.assign(new Error(words || `status ${response.status}`),
+      { status: response.status });
   }
   return answer.data;
 }

@@ -1,11 +1,15 @@
 // The address -> one of the pages, asked anew as long as somebody looks at it.
 
 import { cluster } from "./cluster.js";
+import { configs } from "./configs.js";
 import { make } from "./dom.js";
 import { overview } from "./overview.js";
 import { targets } from "./targets.js";
 
-const pages = { "/cluster": ["Cluster", cluster], "/targets": ["Targets", targets] };
+const pages = {
+  "/cluster": ["Cluster", cluster], "/targets": ["Targets", targets],
+  "/configs": ["Configurations", configs],
+};
 const [title, build] = pages[location.pathname] || ["Overview", overview];
 const main = document.getElementById("main");
 const live = document.getElementById("live");

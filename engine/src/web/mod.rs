@@ -15,12 +15,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
 /// By name. Each is a module that the page or another one loads.
-const SCRIPTS: [(&str, &str); 5] = [
+const SCRIPTS: [(&str, &str); 6] = [
     ("main.js", include_str!("main.js")),
     ("dom.js", include_str!("dom.js")),
     ("overview.js", include_str!("overview.js")),
     ("cluster.js", include_str!("cluster.js")),
     ("targets.js", include_str!("targets.js")),
+    ("configs.js", include_str!("configs.js")),
 ];
 
 /// The routes of this file.
@@ -30,6 +31,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/", get(page))
         .route("/cluster", get(page))
         .route("/targets", get(page))
+        .route("/configs", get(page))
         // Where people who come from Alloy look.
         .route(
             "/clustering",

@@ -13,6 +13,8 @@ export function overview(main) {
     { head: "Endpoint", show: (one) => one.name },
     { head: "URL", class: "break", show: (one) => one.url },
     { head: "Lag", number: true, show: (one) => lag(one.lagMs) },
+    { head: "Left in the log", number: true, show: (one) => compact(one.leftSamples) },
+    { head: "Caught up in", number: true, show: (one) => left(one) },
     { head: "Waiting", number: true, show: (one) => compact(one.pending) },
     { head: "Sent", number: true, show: (one) => compact(one.sent) },
     { head: "Refused", number: true, show: (one) => bad(one.failed) },
@@ -61,6 +63,11 @@ export function overview(main) {
 
 function lag(ms) {
   return ms > 60_000 ? badge(span(ms), "bad") : ms > 15_000 ? badge(span(ms), "warn") : span(ms);
+}
+
+function left(one) {
+  return one.leftSeconds === null ? badge("falls behind", "warn")
+    : one.leftSeconds === 0 ? "" : span(one.leftSeconds * 1000);
 }
 
 function bad(number) {

@@ -45,7 +45,9 @@ export function targets(main, refreshNow) {
   main.append(form, notices, make("div", { class: "pager" }, back, on, shown), list);
 
   function owner(one) {
-    if (!one.owner) return badge("nobody", "bad");
+    if (!one.owner) {
+      return [badge("nobody", "bad"), make("br"), make("small", { class: "quiet" }, one.whyUnowned)];
+    }
     if (!one.next) return one.owner;
     return [one.owner, make("br"), make("small", { class: "quiet" },
       `→ ${one.next.owner || "nobody"} ${ago(one.next.fromMs, now)}`)];

@@ -2,7 +2,7 @@
 
 use super::peers::Peers;
 use crate::target::Target;
-use ringscrape_cluster::{Timeline, View, member::JobId};
+use ringscrape_cluster::{Timeline, View};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -58,12 +58,27 @@ impl Fleet {
         Some(self.timeline.as_ref()?.view_at(self.now_ms))
     }
 
+    /// Names of the other members that are active now.
+    pub(super) fn other_members(&self) -> Vec<String> {
+        let members = self.view().map(|view| view.members()).unwrap_or_default();
+        let names = members.iter().map(|member| &member.name);
+        let others = names.filter(|name| **name != self.me);
+        others.map(|name| name.to_string()).collect()
+    }
+
     /// Who owns a target now.
     pub(super) fn owner(&self, target: &Target) -> Option<&str> {
         match self.view() {
             Some(view) if !self.is_local(target) => owner_in(view, target),
             _ => Some(&self.me),
         }
+    }
+
+    /// Whether nobody scrapes a target now since no member has room for it.
+    pub(super) fn is_refused(&self, target: &Target) -> bool {
+        let view = self.view().filter(|_| !self.is_local(target));
+        let ring = view.and_then(|view| view.job(target.job));
+        ring.is_some_and(|ring| ring.is_refused(target.place, target.zone))
     }
 
     /// Who owns a target, since when and until when.
@@ -112,5 +127,30 @@ impl Fleet {
 
 /// Who owns a target as long as a view holds.
 pub(super) fn owner_in<'a>(view: &'a View, target: &Target) -> Option<&'a str> {
-    view.owner(JobId::new(&target.scrape_config.job_name), target.key)
+    view.owner_in(target.job, target.place, target.zone)
+}
+
+/// Why nobody owns a target as long as a view holds.
+pub(super) fn why_unowned(view: &View, target: &Target) -> String {
+    let name = &target.scrape_config.job_name;
+    match view.job(target.job) {
+        None => format!("no active member has job {name}"),
+        Some(ring) if ring.is_refused(target.place, target.zone) => {
+            "no member has room for it: all would come above their \
+             --cluster.samples-per-second-max"
+                .to_owned()
+        }
+        Some(_) => format!("the active members that have job {name} all have weight 0"),
+    }
+}
+
+/// How many targets nobody scrapes since no member has room for them, and the URL of one.
+pub(crate) fn refused_targets(fleet: &Fleet) -> (u64, String) {
+    let mut refused = fleet
+        .targets
+        .iter()
+        .filter(|target| fleet.is_refused(target));
+    let first = refused.next();
+    let url = first.map_or(String::new(), |target| target.scrape_url.clone());
+    (u64::from(first.is_some()) + refused.count() as u64, url)
 }

@@ -16,7 +16,7 @@ pub(crate) mod tests;
 mod view;
 
 pub(crate) use find::TargetQuery;
-pub(crate) use fleet::Fleet;
+pub(crate) use fleet::{Fleet, refused_targets};
 pub(crate) use ownership::{owners, what_if};
 pub(crate) use pages::{PageQuery, StateWord, page};
 pub(in crate::api) use routes::routes;

@@ -1,11 +1,11 @@
 //! A question about targets' owners -> the answer: who, why, since when, and who if a node leaves.
 
 use super::find::TargetQuery;
-use super::fleet::{Fleet, owner_in};
+use super::fleet::{Fleet, owner_in, why_unowned};
 use super::view::{NextOwner, OwnerView, OwnersView, WhatIfNode, WhatIfView, WithoutView};
 use crate::target::Target;
-use ringscrape_cluster::view::Active;
-use ringscrape_cluster::{View, member::JobId};
+use ringscrape_cluster::View;
+use ringscrape_cluster::view::{Active, PlacedBy, ZoneFit};
 use std::collections::BTreeMap;
 
 /// Owners that one answer holds.
@@ -73,31 +73,18 @@ fn why(fleet: &Fleet, target: &Target) -> String {
     if fleet.is_local(target) {
         return format!("clustering is off for job {name}: each node scrapes it for itself");
     }
-    let job = JobId::new(name);
-    let Some(agreed) = view.job(job) else {
-        return format!("no active member has job {name}");
-    };
-    let Some(owner) = view.owner(job, target.key) else {
-        return format!("the active members that have job {name} all have weight 0");
+    let job = target.job;
+    let (Some(agreed), Some(owner)) = (view.job(job), owner_in(view, target)) else {
+        return why_unowned(view, target);
     };
     let with = |member: &&Active| {
         let version = member.stage.job(job);
         version.is_some_and(|version| version.config_hash == agreed.config_hash)
     };
     let count = view.members().iter().filter(with).count();
-    let heavy = view.members().iter().find_map(|member| {
-        let mut heavy = member.stage.heavy.iter();
-        heavy.find(|heavy| heavy.job == job && heavy.key == target.key.0)
-    });
-    let place = match heavy {
-        _ if count == 1 => {
-            "it is the only active member with the agreed settings of the job".into()
-        }
-        Some(heavy) => format!(
-            "the target costs much ({} samples/s) and is placed by its cost",
-            heavy.samples_per_s
-        ),
-        None => "its token is the next on the ring after the target's key".to_owned(),
+    let place = match count {
+        1 => "it is the only active member with the agreed settings of the job".to_owned(),
+        _ => why_there(view, target),
     };
     let mut text = format!("of {count} members that agree on job {name}, {owner}: {place}");
     if agreed.others > 0 {
@@ -107,6 +94,35 @@ fn why(fleet: &Fleet, target: &Target) -> String {
         ));
     }
     text
+}
+
+/// What decides on the owner of a target that has one.
+fn why_there(view: &View, target: &Target) -> String {
+    let Some(agreed) = view.job(target.job) else {
+        return String::new();
+    };
+    let place = agreed.place(target.place, target.zone);
+    let heavy = view.members().iter().find_map(|member| {
+        let mut heavy = member.stage.heavy.iter();
+        heavy.find(|heavy| heavy.job == target.job && heavy.key == target.place.0)
+    });
+    let by = match (place.by, heavy) {
+        (PlacedBy::Cost, Some(heavy)) => format!(
+            "the target costs much ({} samples/s) and is placed by its cost",
+            heavy.samples_per_s
+        ),
+        (PlacedBy::Level, _) => "it is the next on the ring after the target's key that has room, \
+                                 at one level of samples for all"
+            .to_owned(),
+        _ => "its token is the next on the ring after the target's key".to_owned(),
+    };
+    let zone = &target.zone_name;
+    match place.zone {
+        ZoneFit::Any => by,
+        ZoneFit::Own => format!("in the target's zone {zone}, {by}"),
+        ZoneFit::Empty => format!("no member is in the target's zone {zone}; {by}"),
+        ZoneFit::Full => format!("the target's zone {zone} is full; {by}"),
+    }
 }
 
 /// How many targets move, and where, if a node leaves as planned.

@@ -1,6 +1,6 @@
 //! A filter and a place in the list -> one page of the fleet's targets.
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, why_unowned};
 use super::ownership::{key_text, label_map};
 use super::view::{HealthView, JobTargets, NextOwner, TargetView, TargetsView};
 use crate::target::Target;
@@ -154,6 +154,10 @@ fn target_view(fleet: &Fleet, target: &Target, health: &HashMap<u64, HealthView>
         key: key_text(target),
         labels: label_map(target),
         interval_ms: target.interval_ms,
+        why_unowned: match (&tenure.owner, fleet.view()) {
+            (None, Some(view)) => why_unowned(view, target),
+            _ => String::new(),
+        },
         owner: tenure.owner.map(|name| name.to_string()),
         next: tenure.next.map(|(from_ms, owner)| NextOwner {
             owner: owner.map(|name| name.to_string()),

@@ -2,6 +2,7 @@
 
 use super::view::HealthView;
 use crate::api::{Health, Query, TargetStatus};
+use crate::service::status::{ConfigStatus, NodeConfigs, across};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -33,6 +34,8 @@ pub(crate) enum Question {
     Health(Vec<u64>),
     /// Which of its targets are `up`, `down` or `unknown`.
     InHealth(String),
+    /// How it has these stored configurations; `None`: all.
+    Configs(Option<Vec<String>>),
 }
 
 /// What it answers.
@@ -50,6 +53,8 @@ pub(crate) enum Answer {
         /// Whether there would have been more.
         is_cut: bool,
     },
+    /// To `Configs`.
+    Configs(NodeConfigs),
     /// It cannot.
     Refused(String),
 }
@@ -79,6 +84,10 @@ async fn find(queries: &mpsc::Sender<Query>, question: Question) -> Answer {
         }
         Question::Health(keys) => match statuses(queries, Some(keys)).await {
             Some(statuses) => health_answer(statuses.iter()),
+            None => stopping(),
+        },
+        Question::Configs(names) => match configs(queries, names).await {
+            Some(configs) => Answer::Configs(configs),
             None => stopping(),
         },
         Question::InHealth(word) => match statuses(queries, None).await {
@@ -114,6 +123,43 @@ pub(crate) async fn statuses(
     let query = Query::Health { keys, answer };
     queries.send(query).await.ok()?;
     answered.await.ok()
+}
+
+/// How this node has stored configurations; `names`: which, `None`: all.
+pub(crate) async fn configs(
+    queries: &mpsc::Sender<Query>,
+    names: Option<Vec<String>>,
+) -> Option<NodeConfigs> {
+    let (answer, answered) = oneshot::channel();
+    let query = Query::Configs { names, answer };
+    queries.send(query).await.ok()?;
+    answered.await.ok()
+}
+
+/// How stored configurations are doing across the cluster; `names`: which, `None`: all. `None`: the
+/// process is stopping.
+pub(crate) async fn config_status(
+    queries: &mpsc::Sender<Query>,
+    names: Option<Vec<String>>,
+) -> Option<Vec<ConfigStatus>> {
+    let (answer, answered) = oneshot::channel();
+    queries.send(Query::Fleet(answer)).await.ok()?;
+    let fleet = answered.await.ok()?;
+    let mut nodes = BTreeMap::new();
+    let own = configs(queries, names.clone()).await?;
+    nodes.insert(fleet.me.to_string(), Ok(own));
+    if let Some(peers) = &fleet.peers {
+        let others = fleet.other_members();
+        let question = |node| (node, Question::Configs(names.clone()));
+        for (node, result) in ask_all(peers, others.into_iter().map(question).collect()).await {
+            let result = result.and_then(|answer| match answer {
+                Answer::Configs(configs) => Ok(configs),
+                _ => Err("it answered something else".to_owned()),
+            });
+            nodes.insert(node, result);
+        }
+    }
+    Some(across(&nodes))
 }
 
 /// The last scrape of a target, for JSON.

@@ -10,6 +10,7 @@ use crate::api::router::{Context, ask, is_lifecycle_refused};
 use axum::Router;
 use axum::extract::{Query as UrlQuery, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
@@ -26,6 +27,7 @@ pub(in crate::api) fn routes() -> Router<Context> {
         .route("/api/v1/cluster/owner", get(owner))
         .route("/api/v1/cluster/what-if", get(what_if_leaves))
         .route("/api/v1/cluster/targets", get(targets))
+        .route("/api/v1/cluster/configs", get(configs))
         .route("/api/v1/cluster/drain", post(drain))
         .route("/api/v1/cluster/undrain", post(undrain))
 }
@@ -155,6 +157,27 @@ async fn what_if_leaves(
     }
 }
 
+/// How stored configurations are doing on all nodes; `name`: only that one.
+async fn configs(
+    State(context): State<Context>,
+    UrlQuery(mut parameters): Parameters,
+    parts: Parts,
+) -> Result<Response, Response> {
+    crate::api::configs::may_read(&context, &parts).await?;
+    let names = parameters.remove("name").map(|name| vec![name]);
+    match peers::config_status(&context.queries, names).await {
+        Some(configs) => Ok(success(&serde_json::json!({ "configs": configs }))),
+        None => {
+            let text = "no answer: ringscrape is stopping, or a shard is stuck";
+            Err(failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unavailable",
+                text,
+            ))
+        }
+    }
+}
+
 async fn targets(
     State(context): State<Context>,
     UrlQuery(parameters): Parameters,
@@ -176,8 +199,10 @@ async fn targets(
                 .map(|one| (one.target.key.0, peers::health_view(one))),
         );
         if let Some(peers) = &peers {
-            let others = other_members(&fleet, &me);
-            let questions = others.map(|node| (node, Question::InHealth(word.to_owned())));
+            let others = fleet.other_members();
+            let questions = others
+                .into_iter()
+                .map(|node| (node, Question::InHealth(word.to_owned())));
             let answers = peers::ask_all(peers, questions.collect()).await;
             take_health(answers, &mut health, &mut warnings);
         }
@@ -219,15 +244,6 @@ fn fill_health(view: &mut TargetsView, health: &HashMap<u64, HealthView>) {
         let key = u64::from_str_radix(&target.key, 16).ok();
         target.health = key.and_then(|key| health.get(&key).cloned());
     }
-}
-
-fn other_members(fleet: &Fleet, me: &str) -> impl Iterator<Item = String> {
-    let members = fleet.timeline.as_ref().map(|timeline| {
-        let view = timeline.view_at(fleet.now_ms);
-        let names = view.members().iter().map(|member| member.name.to_string());
-        names.filter(|name| name != me).collect::<Vec<_>>()
-    });
-    members.into_iter().flatten()
 }
 
 fn take_health(

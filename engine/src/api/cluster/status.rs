@@ -4,7 +4,7 @@ use super::fleet::Fleet;
 use super::view::{
     AlloyPeer, ClusterView, DriftVersion, DriftView, MemberState, MemberView, MoveView, NextChange,
 };
-use ringscrape_cluster::member::{JobId, Member, Stage};
+use ringscrape_cluster::member::{HeavyTarget, JobId, Member, Stage};
 use ringscrape_cluster::state::snapshot::{self, MemberStatus, Snapshot, WaitsFor};
 use ringscrape_cluster::{Ring, View};
 use std::collections::{BTreeMap, HashMap};
@@ -109,6 +109,10 @@ fn member_view(
         incarnation: member.incarnation,
         zone: member.zone.to_string(),
         weight: stage.weight,
+        samples_per_second_max: (stage.heavy.iter())
+            .find(|told| told.job == HeavyTarget::BUDGET)
+            .map(|told| told.samples_per_s),
+        heavy_targets: stage.heavy.iter().filter(|told| told.is_target()).count() as u64,
         software: member.software.to_string(),
         ring_share,
         next_change: next_change(member, now_ms),
@@ -213,7 +217,10 @@ pub(crate) fn count_targets(view: &mut ClusterView, fleet: &Fleet) {
     for target in &fleet.targets {
         match fleet.owner(target) {
             Some(owner) => *counts.entry(owner).or_default() += 1,
-            None => view.targets_unowned += 1,
+            None => {
+                view.targets_unowned += 1;
+                view.targets_refused += u64::from(fleet.is_refused(target));
+            }
         }
     }
     view.targets = fleet.targets.len() as u64;

@@ -6,7 +6,9 @@ use crate::api::{ApiOptions, Health, Query, TargetStatus, router};
 use crate::config::Config;
 use crate::labels::Labels;
 use crate::target::{Target, targets};
-use ringscrape_cluster::member::{Founder, HeavyTarget, JobId, JobVersion, Member, Planned, Stage};
+use ringscrape_cluster::member::{
+    Founder, HeavyTarget, JobId, JobVersion, Member, Planned, Stage, ZoneId,
+};
 use ringscrape_cluster::state::messages::{Crash, Side};
 use ringscrape_cluster::state::snapshot::{self, CrashStatus, MemberStatus, Snapshot};
 use ringscrape_cluster::view::Active;
@@ -161,13 +163,96 @@ fn reasons() {
     );
     let mut heavy = stage(true, 1, 1);
     heavy.heavy = [HeavyTarget {
-        job: JobId::new("node"),
         key: some_targets(1)[0].key.0,
+        job: JobId::new("node"),
+        zone: ZoneId::NONE,
         samples_per_s: 900,
     }]
     .into();
     let text = why(view(&[("a", heavy), ("b", stage(true, 1, 1))]));
     assert!(text.contains("900 samples/s"), "{text}");
+    let mut level = stage(true, 1, 1);
+    level.heavy = [HeavyTarget::rest(ZoneId::NONE, 5_000)].into();
+    let text = why(view(&[("a", level), ("b", stage(true, 1, 1))]));
+    assert!(text.contains("at one level of samples for all"), "{text}");
+}
+
+/// One target, 900 samples a second, in a zone.
+fn zoned(members: &[(&str, &str, u32)]) -> Fleet {
+    let mut fleet = fleet(None, 1);
+    let mut target = (*fleet.targets[0]).clone();
+    (target.zone, target.zone_name) = (ZoneId::new("eu"), "eu".into());
+    let listed = HeavyTarget {
+        key: target.place.0,
+        job: target.job,
+        zone: target.zone,
+        samples_per_s: 900,
+    };
+    fleet.targets = vec![Arc::new(target)];
+    let active = |(name, zone, budget): &(&str, &str, u32)| {
+        let mut stage = stage(true, 1, 1);
+        stage.heavy = [HeavyTarget::budget(*budget), listed].into();
+        Active {
+            name: Arc::from(*name),
+            zone: Arc::from(*zone),
+            stage,
+        }
+    };
+    let view = Arc::new(View::new(members.iter().map(active).collect()));
+    fleet.timeline = Some(Arc::new(Timeline::new("a".into(), vec![(0, view)])));
+    fleet
+}
+
+#[test]
+fn zones_and_budgets_are_told() {
+    let of_first = |fleet: &mut Fleet| {
+        let query = TargetQuery::parse("job=node").unwrap();
+        let first = owners(fleet, &query, None).unwrap().owners.remove(0);
+        (first.owner.unwrap_or_default(), first.why)
+    };
+    for (members, owner, said) in [
+        (
+            [("a", "us", 2_000), ("b", "eu", 2_000)],
+            "b",
+            "in the target's zone eu",
+        ),
+        (
+            [("a", "us", 2_000), ("b", "eu", 800)],
+            "a",
+            "the target's zone eu is full",
+        ),
+        (
+            [("a", "us", 800), ("b", "", 2_000)],
+            "b",
+            "no member is in the target's zone eu",
+        ),
+        (
+            [("a", "us", 800), ("b", "eu", 899)],
+            "",
+            "no member has room for it",
+        ),
+    ] {
+        let (found, why) = of_first(&mut zoned(&members));
+        assert!(found == owner && why.contains(said), "{found}: {why}");
+    }
+    let mut refusing = zoned(&[("a", "us", 800), ("b", "eu", 899)]);
+    let (refused, url) = refused_targets(&refusing);
+    assert_eq!((refused, url), (1, refusing.targets[0].scrape_url.clone()));
+    let mut status = ClusterView::default();
+    status::count_targets(&mut status, &refusing);
+    assert_eq!((status.targets_unowned, status.targets_refused), (1, 1));
+    let query = PageQuery::parse(&std::collections::HashMap::from([(
+        "state".into(),
+        "unowned".into(),
+    )]))
+    .unwrap();
+    let found = page(&mut refusing, &query, &std::collections::HashMap::new());
+    assert_eq!(found.matched, 1);
+    assert!(
+        found.targets[0]
+            .why_unowned
+            .contains("--cluster.samples-per-second-max")
+    );
 }
 
 #[test]
@@ -226,7 +311,14 @@ const FOUNDER: Founder = Founder {
 fn some_snapshot() -> Snapshot {
     let mut leave = stage(false, 2, 1);
     leave.from_ms = NOW_MS + 3_000;
-    let next = |stage: Stage, is_agreed| Some(Planned { stage, is_agreed });
+    let next = |stage: Stage, is_agreed| {
+        let proposed_ms = stage.from_ms;
+        Some(Planned {
+            stage,
+            is_agreed,
+            proposed_ms,
+        })
+    };
     let mut join = stage(true, 2, 1);
     join.from_ms = NOW_MS + 4_000;
     Snapshot {
@@ -368,7 +460,11 @@ impl Api {
         tokio::spawn(answer_all(asked));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let api = router(queries, ApiOptions { lifecycle });
+        let options = ApiOptions {
+            lifecycle,
+            ..ApiOptions::default()
+        };
+        let api = router(queries, options, Arc::default());
         tokio::spawn(async move { axum::serve(listener, api).await });
         Self {
             url,

@@ -40,6 +40,8 @@ pub struct ClusterView {
     pub targets: u64,
     /// Of these, how many nobody scrapes.
     pub targets_unowned: u64,
+    /// Of those, how many because no member has room for them.
+    pub targets_refused: u64,
     /// Changes of the last hour, newest first.
     pub moves: Vec<MoveView>,
     /// Jobs whose settings differ between members.
@@ -121,6 +123,10 @@ pub struct MemberView {
     pub zone: String,
     /// `--cluster.weight`.
     pub weight: u32,
+    /// `--cluster.samples-per-second-max`.
+    pub samples_per_second_max: Option<u32>,
+    /// Targets that cost much, as it tells the others.
+    pub heavy_targets: u64,
     /// Release.
     pub software: String,
     /// Which part of the ring is its own, 0 to 1.
@@ -339,6 +345,8 @@ pub struct TargetView {
     pub interval_ms: u64,
     /// Who scrapes it; `None`: nobody.
     pub owner: Option<String>,
+    /// Why nobody does; empty: somebody does.
+    pub why_unowned: String,
     /// The next owner, if a change is agreed.
     pub next: Option<NextOwner>,
     /// Its last scrape; `None`: another node knows, and was not asked or did not answer.
@@ -397,6 +405,13 @@ pub struct EndpointView {
     pub url: String,
     /// Age of the oldest sample that it has not acknowledged.
     pub lag_ms: u64,
+    /// Bytes of the log that it has not acknowledged, about.
+    pub left_bytes: u64,
+    /// Samples of the log that it has not acknowledged, about.
+    pub left_samples: u64,
+    /// Seconds until it has everything, going by the last half minute; none while what is left
+    /// grows.
+    pub left_seconds: Option<f64>,
     /// Samples read for sending and not acknowledged.
     pub pending: u64,
     /// Samples acknowledged since the start.

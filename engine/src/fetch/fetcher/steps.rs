@@ -39,6 +39,12 @@ impl<D: Driver> Fetcher<D> {
     /// Begins to connect to the next address for which the system does not refuse at once.
     fn connect(&mut self, id: u32, exchange: &mut Exchange) -> Result<(), FetchError> {
         while let Some(address) = exchange.address() {
+            if !exchange.request.allows(address.ip()) {
+                let error = FetchError::Network { address };
+                exchange.connect_error.get_or_insert(error);
+                exchange.tried += 1;
+                continue;
+            }
             let entry = &mut self.entries[id as usize];
             entry.epoch = entry.epoch.wrapping_add(1);
             entry.address = Some(address);

@@ -1,0 +1,9 @@
+//! Scrape configurations that come through an API and a store that all nodes share -> jobs and
+//! endpoints beside those of the file.
+
+pub mod apply;
+pub mod instance;
+pub(crate) mod reach;
+pub mod settings;
+pub mod status;
+pub mod store;
