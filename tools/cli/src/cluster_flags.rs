@@ -73,7 +73,15 @@ pub(crate) struct ClusterFlags {
         value_parser = clap::value_parser!(u32).range(1..=100)
     )]
     weight: Option<u32>,
-    /// Name of the zone that this node is in, to be shown.
+    /// Samples a second that this node takes at most. What no node has room for is scraped by none:
+    /// such targets are shown as unowned, counted and logged. Default: any number.
+    #[arg(
+        long = "cluster.samples-per-second-max", value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    budget_samples_per_s: Option<u32>,
+    /// Name of the zone that this node is in. Targets whose label `__zone__` has this value are
+    /// scraped by the zone's nodes, as far as these can take them.
     #[arg(long = "cluster.zone", value_name = "NAME")]
     zone: Option<String>,
     /// File with the keys that the nodes share, one a line: the first seals, all open, so that keys
@@ -136,6 +144,9 @@ impl ClusterFlags {
             wait_timeout_ms: self.wait_timeout_ms.unwrap_or(default.wait_timeout_ms),
             detection_time_ms: self.detection_time_ms.unwrap_or(default.detection_time_ms),
             weight: self.weight.unwrap_or(default.weight),
+            budget_samples_per_s: self
+                .budget_samples_per_s
+                .unwrap_or(default.budget_samples_per_s),
             zone: self.zone.unwrap_or(default.zone),
             key_file: self.key_file.or(default.key_file),
             insecure: self.insecure,
@@ -167,6 +178,10 @@ impl ClusterFlags {
             ("--cluster.wait-timeout", self.wait_timeout_ms.is_some()),
             ("--cluster.detection-time", self.detection_time_ms.is_some()),
             ("--cluster.weight", self.weight.is_some()),
+            (
+                "--cluster.samples-per-second-max",
+                self.budget_samples_per_s.is_some(),
+            ),
             ("--cluster.zone", self.zone.is_some()),
             ("--cluster.key-file", self.key_file.is_some()),
             ("--cluster.insecure", self.insecure),
@@ -246,6 +261,7 @@ mod tests {
             "--cluster.wait-timeout=500ms",
             "--cluster.detection-time=5s",
             "--cluster.weight=4",
+            "--cluster.samples-per-second-max=50000",
             "--cluster.zone=eu-1",
             "--cluster.key-file=/k",
             "--cluster.test-drop-exchanges=0.3",
@@ -266,6 +282,7 @@ mod tests {
             wait_timeout_ms: 500,
             detection_time_ms: 5_000,
             weight: 4,
+            budget_samples_per_s: 50_000,
             zone: "eu-1".to_owned(),
             key_file: Some("/k".into()),
             insecure: false,
@@ -288,6 +305,7 @@ mod tests {
         for bad in [
             "--cluster.rejoin-interval=60",
             "--cluster.weight=0",
+            "--cluster.samples-per-second-max=0",
             "--cluster.listen-address=here",
             "--cluster.test-drop-exchanges=2",
             "--cluster.wait-timeout=5s",

@@ -11,9 +11,12 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Warn => "warn",
         LogLevel::Error => "error",
     };
+    // Who changed what is written down at any level.
     // The executor warns once per thread about buffers that a low memlock limit keeps it from
     // registering; it works without them.
-    let filter = EnvFilter::new(format!("{level},glommio=error,hyper=info,reqwest=info"));
+    let filter = EnvFilter::new(format!(
+        "{level},audit=info,glommio=error,hyper=info,reqwest=info"
+    ));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);

@@ -3,8 +3,11 @@
 mod check;
 mod cluster;
 mod cluster_flags;
+mod config_sync;
 mod logging;
 mod options;
+mod text;
+mod wal;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
         }
         Command::Check { what } => Ok(check::check(&what)),
         Command::Cluster(arguments) => return cluster::run(&arguments),
+        Command::ConfigSync(arguments) => return config_sync::run(&arguments),
+        Command::Wal(arguments) => return wal::run(&arguments),
         Command::Load {
             what: LoadCommand::Fleet(arguments),
         } => {
@@ -44,6 +49,11 @@ fn main() -> ExitCode {
             what: LoadCommand::Saturate(arguments),
         } => {
             return exit(ringscrape_load::compare::saturate::run(arguments));
+        }
+        Command::Load {
+            what: LoadCommand::Drill(arguments),
+        } => {
+            return exit(ringscrape_load::compare::drill::run(arguments));
         }
         Command::Load {
             what: LoadCommand::Breakdown(arguments),

@@ -2,6 +2,8 @@
 
 use crate::cluster::ClusterArguments;
 use crate::cluster_flags::ClusterFlags;
+use crate::config_sync::ConfigSyncArguments;
+use crate::wal::WalArguments;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringscrape_engine::{RunOptions, SyncPolicy};
 use std::net::SocketAddr;
@@ -26,6 +28,10 @@ pub(crate) enum Command {
     },
     /// Ask a running node about its cluster: who is there, who scrapes what, what would move.
     Cluster(ClusterArguments),
+    /// Make the store of the scraping service hold what a directory holds, and nothing else of it.
+    ConfigSync(ConfigSyncArguments),
+    /// Look into the log on disk, check it, or cut off a part of it.
+    Wal(WalArguments),
     /// Fake exporters, a verifying receiver, and comparisons with other agents.
     Load {
         #[command(subcommand)]
@@ -60,6 +66,8 @@ pub(crate) enum LoadCommand {
     Compare(ringscrape_load::CompareArgs),
     /// Find the highest rate of samples that each agent holds on one core.
     Saturate(ringscrape_load::SaturateArgs),
+    /// Take a receiver away while samples arrive, give it back, and see what becomes of them.
+    Drill(ringscrape_load::DrillArgs),
     /// Show where the time of a sample goes. Needs `perf`.
     Breakdown(ringscrape_load::BreakdownArgs),
     /// Print what the bodies of each profile are made of.
@@ -125,9 +133,20 @@ pub(crate) struct RunArguments {
         default_value = "127.0.0.1:9095"
     )]
     listen_address: SocketAddr,
-    /// Serve POST /-/reload, /api/v1/cluster/drain and /api/v1/cluster/undrain.
+    /// Serve POST /-/reload, /api/v1/cluster/drain and /api/v1/cluster/undrain, and let other hosts
+    /// change configurations of the scraping service without a token.
     #[arg(long = "web.enable-lifecycle")]
     enable_lifecycle: bool,
+    /// Serve GET /agent/api/v1/configs/NAME and lists with contents: the texts of configurations of
+    /// the scraping service, without their secrets.
+    #[arg(long = "config.enable-read-api")]
+    enable_read_api: bool,
+    /// Bearer tokens for the API of configurations of the scraping service: lines of a name, read
+    /// or write, and the token's SHA-256. Without it the configuration's tokens_file counts.
+    /// Without both, clients on this host may change configurations, or all with
+    /// --web.enable-lifecycle.
+    #[arg(long = "config-api.tokens-file", value_name = "FILE")]
+    config_tokens_file: Option<PathBuf>,
     /// At stop: how many seconds to go on sending what is logged. The rest is sent after a start.
     #[arg(
         long = "remote.flush-deadline",
@@ -135,7 +154,8 @@ pub(crate) struct RunArguments {
         default_value_t = 10
     )]
     flush_deadline_s: u64,
-    /// Data plane threads; default: one per core that the process may use.
+    /// Data plane threads; default: one per core that the process may use. What another number of
+    /// them has logged and not sent yet is sent first, then its log is deleted.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     shards: Option<u16>,
     #[command(flatten)]
@@ -160,6 +180,8 @@ impl RunArguments {
             sync: self.sync,
             listen_address: self.listen_address,
             lifecycle: self.enable_lifecycle,
+            reads_configs: self.enable_read_api,
+            config_tokens_file: self.config_tokens_file,
             flush_deadline_ms: self.flush_deadline_s.saturating_mul(1_000),
             shards: self.shards.map(usize::from),
             cluster: self.cluster.into_options()?,

@@ -11,13 +11,15 @@ use crate::report::Report;
 use crate::run::{self, say};
 
 /// How long each target runs.
-pub(crate) const SECONDS: u32 = 60;
+pub(crate) const SECONDS: u32 = 40;
 
 const TARGETS: &[&str] = &[
     "text",
     "openmetrics",
     "http_response",
+    "wal_directory",
     "wal_reader",
+    "agent_log",
     "gossip_packet",
     "exchange_frames",
 ];

@@ -10,6 +10,14 @@ use crate::run;
 const NEEDED: &[(&str, &str)] = &[
     ("prometheus", "prometheus"),
     ("prometheus-node-exporter", "prometheus-node-exporter"),
+    ("etcd", "etcd-server"),
+    // Looks at the pages.
+    ("chromium", "chromium"),
+    // Shifts the clock of a node.
+    ("faketime", "faketime"),
+    ("victoria-metrics", "victoria-metrics"),
+    // Makes certificates.
+    ("openssl", "openssl"),
     // Counts instructions.
     ("valgrind", "valgrind"),
     // Compiles the fuzzing runtime and the C parts of dependencies.

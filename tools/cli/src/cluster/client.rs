@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// One node's API.
-pub(super) struct Client {
+pub(crate) struct Client {
     address: String,
     runtime: Runtime,
     http: reqwest::Client,
@@ -18,7 +18,7 @@ pub(super) struct Client {
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The node answered, and said no.
     Refused { url: String, reason: String },
     /// It did not answer.
@@ -40,7 +40,7 @@ impl std::fmt::Display for Failure {
 
 impl Client {
     /// `address`: `http://host:port`, or without the scheme.
-    pub(super) fn new(address: &str) -> Result<Self, Failure> {
+    pub(crate) fn new(address: &str) -> Result<Self, Failure> {
         let address = address.trim_end_matches('/');
         let address = match address.contains("://") {
             true => address.to_owned(),
@@ -69,7 +69,7 @@ impl Client {
         &self.address
     }
 
-    pub(super) fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, Failure> {
+    pub(crate) fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, Failure> {
         let url = self.url(path, parameters)?;
         self.send(self.http.get(url))
     }

@@ -1,6 +1,6 @@
 //! `ringscrape cluster`: a question to a running node, its answer as a table or as JSON.
 
-mod client;
+pub(crate) mod client;
 mod render;
 
 use clap::{Args, Subcommand, ValueEnum};

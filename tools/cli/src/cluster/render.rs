@@ -1,5 +1,6 @@
 //! What the API says of a cluster -> text for a terminal.
 
+use crate::text::{ago, line, or_dash, table, words};
 use ringscrape_engine::api::cluster::{
     ClusterView, MemberState, MemberView, OwnerView, OwnersView, TargetsView, WhatIfView,
 };
@@ -102,6 +103,12 @@ pub(super) fn faults(view: &ClusterView) -> Vec<String> {
     ] {
         let of_state = view.members.iter().filter(|member| member.state == state);
         faults.extend(of_state.map(|member| format!("{} {text}", member.name)));
+    }
+    if view.targets_refused > 0 {
+        faults.push(format!(
+            "no node has room for {} targets (--cluster.samples-per-second-max)",
+            view.targets_refused
+        ));
     }
     if view.targets_unowned > 0 {
         faults.push(format!("nobody scrapes {} targets", view.targets_unowned));
@@ -293,79 +300,8 @@ fn warnings(text: &mut String, warnings: &[String]) {
 }
 
 /// Adds a line. What others sent loses its control characters: a terminal would obey them.
-fn line(text: &mut String, line: &str) {
-    text.extend(
-        line.chars()
-            .map(|c| if c.is_control() && c != '\n' { ' ' } else { c }),
-    );
-    text.push('\n');
-}
-
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
 fn nobody(name: Option<&str>) -> &str {
     name.unwrap_or("nobody")
-}
-
-fn or_dash(text: &str) -> String {
-    if text.is_empty() { "-" } else { text }.to_owned()
-}
-
-/// Aligns columns, those in `right` to the right, with two spaces between.
-fn table(text: &mut String, rows: &[Vec<String>], right: &[usize]) {
-    let clean = |cell: &String| -> String {
-        cell.chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect()
-    };
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| row.iter().map(clean).collect())
-        .collect();
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    for row in &rows {
-        let mut out = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            if column > 0 {
-                out.push_str("  ");
-            }
-            let padding = " ".repeat(width - cell.chars().count());
-            match right.contains(&column) {
-                true => out.extend([padding.as_str(), cell]),
-                false => out.extend([cell.as_str(), &padding]),
-            }
-        }
-        line(text, out.trim_end());
-    }
-}
-
-/// A time, seen from `now_ms`.
-fn ago(ms: i64, now_ms: i64) -> String {
-    let age_ms = now_ms.saturating_sub(ms);
-    match age_ms < 0 {
-        true => format!("in {}", span(age_ms.unsigned_abs())),
-        false => format!("{} ago", span(age_ms.unsigned_abs())),
-    }
-}
-
-/// A span of time in its two largest units.
-fn span(ms: u64) -> String {
-    let s = ms / 1_000;
-    match s {
-        0 => format!("{ms}ms"),
-        1..10 => format!("{}.{}s", s, ms % 1_000 / 100),
-        10..60 => format!("{s}s"),
-        60..3_600 => format!("{}m{}s", s / 60, s % 60),
-        3_600..86_400 => format!("{}h{}m", s / 3_600, s % 3_600 / 60),
-        _ => format!("{}d{}h", s / 86_400, s % 86_400 / 3_600),
-    }
 }
 
 #[cfg(test)]
