@@ -32,12 +32,18 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Serves, and writes the targets to `dir/targets.json`.
     pub(crate) fn start(dir: &Path, size: Size, place: &Place) -> Self {
+        Self::start_from(0, dir, size, place)
+    }
+
+    /// The same, with targets numbered from `first` on.
+    pub(crate) fn start_from(first: usize, dir: &Path, size: Size, place: &Place) -> Self {
         let ready = dir.join("fleet-ready.json");
         let mut command = place.command();
         command.args(["load", "fleet"]);
         command.arg(format!("--listen-ip={}", place.ip()));
         command.arg(format!("--targets={}", size.targets));
         command.arg(format!("--series={}", size.series));
+        command.arg(format!("--first-target={first}"));
         command.arg(format!("--scrape-interval={}s", size.interval_s));
         command.arg(format!("--file-sd={}", dir.join("targets.json").display()));
         command.arg(format!("--ready-file={}", ready.display()));

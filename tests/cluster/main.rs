@@ -1,10 +1,15 @@
 //! Real nodes, a fleet that knows its slots and a receiver that knows every sample -> whether a
 //! cluster that changes misses, doubles or loses anything.
 
+mod clocks;
+mod costs;
 mod crash;
+mod demo;
+mod discovery;
 mod faults;
 mod load;
 mod node;
+mod pages;
 mod place;
 mod planned;
 
@@ -49,12 +54,21 @@ impl Stage {
 
     /// A node's configuration; `settings` are further lines of its one job, indented by 4.
     fn config(&self, settings: &str) -> String {
+        let file = self.path().join("targets.json");
+        let discovery = format!(
+            "    file_sd_configs:\n      - files: ['{}']\n",
+            file.display()
+        );
+        self.config_with(&discovery, settings)
+    }
+
+    /// Same; `discovery` are the lines that say where the targets are.
+    fn config_with(&self, discovery: &str, settings: &str) -> String {
         format!(
             "global:\n  scrape_interval: {0}s\n  scrape_timeout: {0}s\n\
-             scrape_configs:\n  - job_name: fleet\n    file_sd_configs:\n      \
-             - files: ['{1}']\n{settings}remote_write:\n  - url: {2}\n",
+             scrape_configs:\n  - job_name: fleet\n{discovery}{settings}\
+             remote_write:\n  - url: {1}\n",
             self.fleet.size.interval_s,
-            self.path().join("targets.json").display(),
             self.sink.url(),
         )
     }

@@ -22,6 +22,7 @@ pub(crate) struct Node {
     gossip: SocketAddr,
     web: SocketAddr,
     flags: Vec<String>,
+    variables: Vec<(String, String)>,
     running: Option<Process>,
 }
 
@@ -38,12 +39,23 @@ impl Node {
             web: place.address(9095),
             place,
             flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            variables: Vec::new(),
             running: None,
         }
     }
 
     pub(crate) fn gossip(&self) -> SocketAddr {
         self.gossip
+    }
+
+    /// Where its API and pages are.
+    pub(crate) fn web(&self) -> SocketAddr {
+        self.web
+    }
+
+    /// Sets an environment variable of its next start.
+    pub(crate) fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts it; `peers` are where it joins. Waits until it is ready.
@@ -65,6 +77,8 @@ impl Node {
         command.arg(format!("--cluster.listen-address={}", self.gossip));
         command.arg(format!("--cluster.join-addresses={}", join.join(",")));
         command.args(&self.flags);
+        let variables = self.variables.iter();
+        command.envs(variables.map(|(name, value)| (name, value)));
         let mut process = Process::spawn(&self.name, &mut command);
         let ready = wait::within(LIMIT, || {
             if !process.is_alive() {
@@ -127,6 +141,11 @@ impl Node {
         (answer.status == 200).then_some(answer)
     }
 
+    /// All of its log.
+    pub(crate) fn log(&self) -> String {
+        self.process().log()
+    }
+
     /// The last lines of its log.
     pub(crate) fn log_tail(&self) -> String {
         self.process().log_tail()
@@ -139,6 +158,23 @@ impl Node {
         let targets = json["data"]["activeTargets"].as_array().cloned();
         let instance = |target: Value| target["labels"]["instance"].as_str().map(str::to_owned);
         targets.into_iter().flatten().filter_map(instance).collect()
+    }
+
+    /// All targets of the fleet, as `/api/v1/cluster/targets` lists them.
+    pub(crate) fn fleet(&self) -> Vec<Value> {
+        let mut all = Vec::new();
+        loop {
+            let path = format!("/api/v1/cluster/targets?limit=1000&offset={}", all.len());
+            let answer = self.get(&path).expect("the fleet is told").json();
+            let page = answer["data"]["targets"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
     }
 
     /// How many targets it scrapes.

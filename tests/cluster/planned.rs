@@ -7,7 +7,7 @@ use crate::load::Size;
 use crate::node::{self, Node};
 use crate::place::Place;
 
-const SIZE: Size = Size {
+pub(crate) const SIZE: Size = Size {
     targets: 3_000,
     series: 10,
     interval_s: 5,

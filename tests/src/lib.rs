@@ -22,3 +22,4 @@ pub mod recorder;
 pub mod server;
 pub mod wait;
 mod write_request;
+pub mod write_request_v2;

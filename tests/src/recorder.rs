@@ -5,11 +5,11 @@ use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::server::{After, Request, Server, answer};
 use crate::write_request;
-pub use crate::write_request::Labels;
+pub use crate::write_request::{Labels, Series};
 
 /// The bits that mark a series as ended. Source: Prometheus `model/value`.
 pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -78,6 +78,7 @@ impl Answer {
 #[derive(Debug, Default)]
 struct State {
     by_path: HashMap<String, Vec<Sample>>,
+    arrivals: HashMap<String, Vec<(Instant, usize)>>,
     known: HashMap<Labels, Arc<Labels>>,
     requests: u64,
     refused: u64,
@@ -166,6 +167,13 @@ impl Recorder {
         )
     }
 
+    /// For each request to `path` that was taken: when, and how many samples there were with it.
+    pub fn arrivals(&self, path: &str) -> Vec<(Instant, usize)> {
+        let state = self.lock();
+        let arrivals = state.arrivals.get(&format!("/{path}"));
+        arrivals.cloned().unwrap_or_default()
+    }
+
     /// Counts what `pick` accepts among the samples written to `path`.
     pub fn count(&self, path: &str, pick: impl Fn(&Sample) -> bool) -> usize {
         let state = self.lock();
@@ -185,6 +193,7 @@ impl Recorder {
     pub fn clear(&self) {
         let mut state = self.lock();
         state.by_path.clear();
+        state.arrivals.clear();
         state.violations.clear();
     }
 
@@ -224,20 +233,16 @@ impl State {
                 self.violate(format!("header {name}: {:?}", request.header(name)));
             }
         }
-        let plain = if is_zstd {
-            zstd::stream::decode_all(&request.body[..]).map_err(|error| error.to_string())
-        } else {
-            let plain = snap::raw::Decoder::new().decompress_vec(&request.body);
-            plain.map_err(|error| error.to_string())
-        };
-        let decoded = plain
-            .map_err(|error| format!("not {encoding}: {error}"))
-            .and_then(|bytes| write_request::decode(&bytes));
+        let decoded = decode(request);
         match decoded {
             Ok(all) => {
                 for series in all {
                     self.record_series(&request.target, series);
                 }
+                let path = &request.target;
+                let samples = self.by_path.get(path).map_or(0, Vec::len);
+                let arrivals = self.arrivals.entry(path.clone()).or_default();
+                arrivals.push((Instant::now(), samples));
             }
             Err(error) => self.violate(error),
         }
@@ -271,6 +276,23 @@ impl State {
             self.violations.push(what);
         }
     }
+}
+
+/// The series of a request: remote write 1.0, or the same compressed as VictoriaMetrics takes it.
+///
+/// # Errors
+/// Says what is malformed.
+pub fn decode(request: &Request) -> Result<Vec<Series>, String> {
+    let encoding = request.header("content-encoding").unwrap_or("none");
+    let plain = if encoding == "zstd" {
+        zstd::stream::decode_all(&request.body[..]).map_err(|error| error.to_string())
+    } else {
+        let plain = snap::raw::Decoder::new().decompress_vec(&request.body);
+        plain.map_err(|error| error.to_string())
+    };
+    plain
+        .map_err(|error| format!("not {encoding}: {error}"))
+        .and_then(|bytes| write_request::decode(&bytes))
 }
 
 fn fault_of(labels: &Labels) -> Option<&'static str> {

@@ -9,10 +9,11 @@ pub type Labels = Vec<(String, String)>;
 
 /// One series of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Series {
-    pub(crate) labels: Labels,
+pub struct Series {
+    /// Its labels.
+    pub labels: Labels,
     /// Value bits and timestamp in ms since the epoch.
-    pub(crate) samples: Vec<(u64, i64)>,
+    pub samples: Vec<(u64, i64)>,
 }
 
 /// Decodes an uncompressed request.
@@ -75,13 +76,13 @@ fn decode_sample(bytes: &[u8]) -> Result<(u64, i64), String> {
     Ok(sample)
 }
 
-enum Value<'a> {
+pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
 }
 
-struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u64, Value<'a>), String>;
@@ -114,7 +115,7 @@ impl<'a> Fields<'a> {
         Some((key >> 3, value))
     }
 
-    fn varint(&mut self) -> Option<u64> {
+    pub(crate) fn varint(&mut self) -> Option<u64> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.take(1)?[0];

@@ -1,11 +1,14 @@
 //! Bad input, faults and operator's actions -> a clear answer each, and a process that lives on.
 
 mod configuration;
+mod conformance;
+mod faults;
 mod lifecycle;
 mod receivers;
 mod storage;
 mod targets;
 mod version2;
+mod victoria;
 
 use std::path::Path;
 use std::time::Duration;

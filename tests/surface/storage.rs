@@ -4,10 +4,12 @@ use std::ffi::CString;
 use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringscrape_tests::engine::{Running, metrics_above_zero};
 use ringscrape_tests::exporter::{Exporter, Page};
-use ringscrape_tests::recorder::{Recorder, Sample};
+use ringscrape_tests::recorder::{Answer, Recorder, Sample};
 use ringscrape_tests::{net, wait};
 use tempfile::TempDir;
 
@@ -105,6 +107,101 @@ fn a_full_disk_stops_neither_scraping_nor_sending_and_heals() {
         &["wal|log|disk", "fail|error|full|not_durable|refused"],
     );
     assert!(!told.is_empty(), "no metric tells of it");
+    assert_eq!(recorder.violations(), Vec::<String>::new());
+    assert!(running.process.terminate(LIMIT).success());
+}
+
+/// The receiver refuses, the disk is full: what is scraped meanwhile is in memory only, until space
+/// returns. After a kill all of it comes from the disk.
+#[test]
+fn what_a_full_disk_did_not_take_is_written_when_space_returns() {
+    let Some(engine) = subject() else { return };
+    let dir = TempDir::new().expect("cannot make a temporary directory");
+    let Some(disk) = SmallDisk::mount(&dir.path().join("data"), 64 << 20) else {
+        return;
+    };
+    let exporter = Exporter::start(|scrape| {
+        let mut page = String::new();
+        for series in 0..500 {
+            let value = scrape.number * 1_000_003 + series;
+            page.push_str(&format!("x{{series=\"{series}\"}} {value}\n"));
+        }
+        Page::text(page)
+    });
+    let refuses = Arc::new(AtomicBool::new(false));
+    let script = Arc::clone(&refuses);
+    let recorder = Recorder::scripted(move |_| {
+        Answer::status(if script.load(Ordering::SeqCst) {
+            503
+        } else {
+            204
+        })
+    });
+    let config = one_job(&recorder.url("w"), &exporter.address().to_string());
+    let mut running = Running::start(engine, dir.path(), &config, &[]);
+    running.wait_ready();
+    let samples = || recorder.count("w", |s: &Sample| s.name() == "x");
+    let state = || {
+        format!(
+            "{} samples arrived, {} scrapes",
+            samples(),
+            exporter.served().len()
+        )
+    };
+    wait::until("samples arrive", LIMIT, state, || {
+        (samples() > 0).then_some(())
+    });
+    refuses.store(true, Ordering::SeqCst);
+    let filler = disk.fill();
+    let metric = |running: &Running, name: &str| {
+        let page = running.get("/metrics").expect("metrics").text();
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(name))
+            .map(str::to_owned);
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        value.unwrap_or(0.0)
+    };
+    let not_durable = "ringscrape_wal_not_durable_records_total";
+    wait::until("scrapes are in memory only", LIMIT, state, || {
+        (metric(&running, not_durable) >= 5.0).then_some(())
+    });
+    std::fs::remove_file(filler).expect("cannot remove the filler");
+    let rewritten = "ringscrape_wal_rewritten_records_total";
+    // All in one step, but for those that the receiver had taken before it refused.
+    wait::until("they are written", LIMIT, state, || {
+        (metric(&running, rewritten) > 0.0).then_some(())
+    });
+    let required = exporter.served().len();
+    wait::until("they are synced", LIMIT, state, || {
+        (exporter.served().len() >= required + 4).then_some(())
+    });
+    running.process.kill();
+    refuses.store(false, Ordering::SeqCst);
+
+    let file = running.config.clone();
+    let mut running = Running::start_on(engine, dir.path(), &file, net::free_address(), &[]);
+    running.wait_ready();
+    let lacks = || {
+        let arrived: std::collections::BTreeSet<u64> = recorder
+            .samples("w")
+            .iter()
+            .filter(|sample| sample.name() == "x" && sample.label("series") == Some("0"))
+            .filter(|sample| !sample.is_stale())
+            .map(|sample| sample.value() as u64 / 1_000_003)
+            .collect();
+        let served = exporter.served();
+        let numbers = served.iter().take(required).map(|scrape| scrape.number);
+        numbers
+            .filter(|number| !arrived.contains(number))
+            .collect::<Vec<_>>()
+    };
+    wait::until(
+        "all scrapes arrive",
+        LIMIT,
+        || format!("lacking {:?}", lacks()),
+        || lacks().is_empty().then_some(()),
+    );
     assert_eq!(recorder.violations(), Vec::<String>::new());
     assert!(running.process.terminate(LIMIT).success());
 }
