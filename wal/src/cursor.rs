@@ -1,15 +1,13 @@
-//! Where each endpoint stands in a shard's log <-> a file of two alternating checksummed slots.
+//! Acknowledged and sent records -> where each endpoint stands in a shard's log.
 
-use crate::format::{CURSOR_MAGIC, CURSOR_SLOT_BYTES, VERSION};
 use crate::moved::{Move, Moved};
 use crate::scrape::Position;
 
-/// Begins the identity of an entry that is no cursor, but a mark of the endpoint that follows.
-/// Without a second one: until its `low_water` the endpoint gets every record, whatever its route.
-/// With a second one: what follows that is an identity that the endpoint had before.
-const MARK: char = '\0';
-/// Bytes of a slot before its cursors.
-const SLOT_HEADER_BYTES: usize = 32;
+mod marks;
+mod slots;
+
+use marks::is_mark;
+pub use slots::{CursorFile, SlotWrite, decode};
 
 /// Where one endpoint stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,26 +39,6 @@ pub struct CursorSet {
     moved: Moved,
 }
 
-/// One slot to write to the cursor file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SlotWrite {
-    /// Where in the file.
-    pub offset: u64,
-    /// What.
-    pub bytes: Vec<u8>,
-    generation: u64,
-    changes: u64,
-}
-
-/// What a cursor file holds.
-#[derive(Debug, Clone, Default)]
-pub struct CursorFile {
-    /// The cursors of the newest sound slot; empty if there is none.
-    pub cursors: CursorSet,
-    /// Slots that hold something that cannot be read (0 to 2).
-    pub slots_damaged: u32,
-}
-
 impl CursorSet {
     /// The cursor of an endpoint.
     pub fn get(&self, endpoint: &str) -> Option<&Cursor> {
@@ -77,72 +55,6 @@ impl CursorSet {
         self.iter().filter(|cursor| {
             cursor.removed_at_ms.is_none() || !self.let_go.contains(&cursor.endpoint)
         })
-    }
-
-    /// An endpoint has another identity now: what it stands at goes over, and it is remembered that
-    /// records for the former identity are for it. False if there is no cursor of the former one,
-    /// or one of the new one already.
-    pub fn rename(&mut self, from: &str, to: &str) -> bool {
-        let (Ok(index), Err(_)) = (self.find(from), self.find(to)) else {
-            return false;
-        };
-        let cursor = Cursor {
-            endpoint: to.into(),
-            removed_at_ms: None,
-            ..self.cursors.remove(index)
-        };
-        self.let_go.remove(from);
-        let until = self.backfill_until(from);
-        let mut former = self.former(from);
-        former.push(from.into());
-        self.end_marks(from);
-        if let Some(until) = until {
-            self.begin_backfill(to, until);
-        }
-        for former in former {
-            self.add(&format!("{MARK}{to}{MARK}{former}"), Position::default());
-        }
-        let index = self.find(to).unwrap_or_else(|index| index);
-        self.cursors.insert(index, cursor);
-        self.changes += 1;
-        true
-    }
-
-    /// Identities that an endpoint had before, as far as `rename` was told.
-    pub fn former(&self, endpoint: &str) -> Vec<Box<str>> {
-        let prefix = format!("{MARK}{endpoint}{MARK}");
-        let marks = self.cursors.iter().map(|mark| &*mark.endpoint);
-        let former = marks.filter_map(|mark| mark.strip_prefix(&*prefix));
-        former.map(Box::from).collect()
-    }
-
-    /// Forgets the marks of an endpoint.
-    fn end_marks(&mut self, endpoint: &str) {
-        self.end_backfill(endpoint);
-        let prefix = format!("{MARK}{endpoint}{MARK}");
-        self.cursors
-            .retain(|mark| !mark.endpoint.starts_with(&*prefix));
-        self.changes += 1;
-    }
-
-    /// Until `until` the endpoint gets every record, whatever its route: also after a restart, and
-    /// until `end_backfill`.
-    pub fn begin_backfill(&mut self, endpoint: &str, until: Position) {
-        self.add(&format!("{MARK}{endpoint}"), until);
-    }
-
-    /// What `begin_backfill` was told.
-    pub fn backfill_until(&self, endpoint: &str) -> Option<Position> {
-        let mark = self.get(&format!("{MARK}{endpoint}"));
-        mark.map(|mark| mark.low_water)
-    }
-
-    /// The endpoint has got there, or has gone.
-    pub fn end_backfill(&mut self, endpoint: &str) {
-        if let Ok(index) = self.find(&format!("{MARK}{endpoint}")) {
-            self.cursors.remove(index);
-            self.changes += 1;
-        }
     }
 
     /// The endpoint is configured: it gets a cursor at `start` unless it has one (then that one is
@@ -291,47 +203,6 @@ impl CursorSet {
         self.changes != self.saved_changes
     }
 
-    /// The slot to write now: not the one that holds the newest saved state, so that a torn write
-    /// costs nothing. `None` if it does not fit (thousands of endpoints with long identities).
-    pub fn encode(&self) -> Option<SlotWrite> {
-        let generation = self.generation + 1;
-        let mut bytes = vec![0u8; SLOT_HEADER_BYTES];
-        bytes.extend_from_slice(&(self.cursors.len() as u32).to_le_bytes());
-        for cursor in &self.cursors {
-            bytes.extend_from_slice(&u32::try_from(cursor.endpoint.len()).ok()?.to_le_bytes());
-            bytes.extend_from_slice(cursor.endpoint.as_bytes());
-            for position in [cursor.low_water, cursor.highest_sent] {
-                bytes.extend_from_slice(&position.segment.to_le_bytes());
-                bytes.extend_from_slice(&position.offset.to_le_bytes());
-            }
-            bytes.push(u8::from(cursor.removed_at_ms.is_some()));
-            bytes.extend_from_slice(&cursor.removed_at_ms.unwrap_or(0).to_le_bytes());
-        }
-        if bytes.len() > CURSOR_SLOT_BYTES {
-            return None;
-        }
-        let len = (bytes.len() - SLOT_HEADER_BYTES) as u32;
-        bytes[0..8].copy_from_slice(&CURSOR_MAGIC);
-        bytes[8..12].copy_from_slice(&u32::from(VERSION).to_le_bytes());
-        bytes[12..16].copy_from_slice(&len.to_le_bytes());
-        bytes[16..24].copy_from_slice(&generation.to_le_bytes());
-        let crc = slot_crc(&bytes);
-        bytes[24..28].copy_from_slice(&crc.to_le_bytes());
-        Some(SlotWrite {
-            offset: (generation % 2) * CURSOR_SLOT_BYTES as u64,
-            bytes,
-            generation,
-            changes: self.changes,
-        })
-    }
-
-    /// The slot is on disk. After a failed write do not call it: the next `encode` then gives the
-    /// same slot again, and the other one stays good.
-    pub fn saved(&mut self, slot: &SlotWrite) {
-        self.generation = slot.generation;
-        self.saved_changes = slot.changes;
-    }
-
     /// The highest segment that a cursor names.
     pub fn segment_max(&self) -> Option<u64> {
         self.cursors
@@ -356,98 +227,10 @@ impl CursorSet {
     }
 }
 
-fn is_mark(cursor: &Cursor) -> bool {
-    cursor.endpoint.starts_with(MARK)
-}
-
-/// Reads a cursor file: the newest sound slot of two.
-pub fn decode(bytes: &[u8]) -> CursorFile {
-    let mut file = CursorFile::default();
-    for start in [0, CURSOR_SLOT_BYTES] {
-        let slot = bytes.get(start..).unwrap_or_default();
-        let slot = &slot[..slot.len().min(CURSOR_SLOT_BYTES)];
-        match decode_slot(slot) {
-            Some(cursors) if cursors.generation >= file.cursors.generation => {
-                file.cursors = cursors;
-            }
-            Some(_) => {}
-            // A slot that was never written is empty, or a hole before the second one.
-            None if slot.iter().all(|byte| *byte == 0) => {}
-            None => file.slots_damaged += 1,
-        }
-    }
-    file
-}
-
-fn decode_slot(slot: &[u8]) -> Option<CursorSet> {
-    let mut rest = slot;
-    let header: [u8; SLOT_HEADER_BYTES] = take(&mut rest)?;
-    let mut fields = &header[8..];
-    let version = u32::from_le_bytes(take(&mut fields)?);
-    let len = u32::from_le_bytes(take(&mut fields)?) as usize;
-    let generation = u64::from_le_bytes(take(&mut fields)?);
-    let crc = u32::from_le_bytes(take(&mut fields)?);
-    let whole = slot.get(..SLOT_HEADER_BYTES.checked_add(len)?)?;
-    if header[..8] != CURSOR_MAGIC || version != u32::from(VERSION) || slot_crc(whole) != crc {
-        return None;
-    }
-    rest = &whole[SLOT_HEADER_BYTES..];
-    let count = u32::from_le_bytes(take(&mut rest)?);
-    let mut cursors: Vec<Cursor> = Vec::new();
-    for _ in 0..count {
-        let len = u32::from_le_bytes(take(&mut rest)?) as usize;
-        let (endpoint, after) = rest.split_at_checked(len)?;
-        rest = after;
-        let low_water = take_position(&mut rest)?;
-        let highest_sent = take_position(&mut rest)?;
-        let [removed] = take(&mut rest)?;
-        let removed_at_ms = i64::from_le_bytes(take(&mut rest)?);
-        cursors.push(Cursor {
-            endpoint: std::str::from_utf8(endpoint).ok()?.into(),
-            low_water,
-            highest_sent,
-            removed_at_ms: (removed != 0).then_some(removed_at_ms),
-        });
-    }
-    if !cursors
-        .windows(2)
-        .all(|pair| pair[0].endpoint < pair[1].endpoint)
-    {
-        return None;
-    }
-    Some(CursorSet {
-        cursors,
-        changes: 0,
-        saved_changes: 0,
-        generation,
-        configured: false,
-        let_go: Default::default(),
-        moved: Moved::default(),
-    })
-}
-
-fn take_position(rest: &mut &[u8]) -> Option<Position> {
-    Some(Position {
-        segment: u64::from_le_bytes(take(rest)?),
-        offset: u32::from_le_bytes(take(rest)?),
-    })
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (first, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*first)
-}
-
-/// CRC-32C over a slot without the checksum itself.
-fn slot_crc(slot: &[u8]) -> u32 {
-    let crc = crc32c::crc32c(&slot[..24]);
-    crc32c::crc32c_append(crc, &slot[28..])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::CURSOR_SLOT_BYTES;
 
     fn at(segment: u64, offset: u32) -> Position {
         Position { segment, offset }
