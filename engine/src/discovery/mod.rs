@@ -15,6 +15,7 @@ mod tests;
 
 use crate::config::ScrapeConfig;
 use crate::labels::Labels;
+pub(crate) use http::causes;
 use job::Job;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

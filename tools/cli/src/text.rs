@@ -1,4 +1,15 @@
-//! Rows, times and sizes -> text for a terminal.
+//! Rows, times, sizes and errors -> text for a terminal.
+
+/// An error with what caused it.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
 
 /// Appends a line; what would move the cursor is taken out.
 pub(crate) fn line(text: &mut String, line: &str) {

@@ -1,5 +1,6 @@
 //! A node's address, a path and parameters -> the `data` of its answer.
 
+use crate::text::causes;
 use serde_json::Value;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -123,17 +124,6 @@ fn data(status: u16, text: &str) -> Result<Value, String> {
             Err(format!("status {status}: {shown}"))
         }
     }
-}
-
-/// An error with what caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A node's address and a token -> what its store has, and changes of it.
 
+use crate::text::causes;
 use ringscrape_engine::api::configs::{BatchRequest, BatchView, ConfigView, ListView};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -173,17 +174,6 @@ fn data<T: DeserializeOwned>(status: u16, text: &str) -> Result<T, String> {
         503 => format!("{error}; run this again to see"),
         _ => error.to_owned(),
     })
-}
-
-/// An error with what caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]

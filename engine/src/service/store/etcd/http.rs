@@ -4,6 +4,7 @@
 //! request that fails on one is never repeated behind the caller's back.
 
 use super::tls;
+use crate::discovery::causes;
 use crate::service::settings::EtcdSettings;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -203,17 +204,6 @@ impl Answer {
             }
         }
     }
-}
-
-/// An error with what caused it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
 
 #[cfg(test)]
