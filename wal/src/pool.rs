@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// What is kept at most (bytes).
 const POOL_BYTES_MAX: usize = 8 << 20;
+/// What `shrink` leaves (bytes).
+const POOL_BYTES_MIN: usize = 256 << 10;
 /// A head counts for this much (bytes).
 const HEAD_BYTES: usize = 192;
 
@@ -29,6 +31,8 @@ struct Kept {
     /// Each the only reference to its record, which is `nothing`.
     heads: Vec<Arc<Scrape>>,
     bytes: usize,
+    /// The least that `bytes` was since the last `shrink`: so much was of no use.
+    bytes_unused: usize,
 }
 
 impl ScrapePool {
@@ -69,7 +73,7 @@ impl ScrapePool {
         let spare = kept.values.get_mut(&capacity).and_then(Vec::pop);
         match spare {
             Some(values) => {
-                kept.bytes -= capacity * size_of::<f64>();
+                kept.take(capacity * size_of::<f64>());
                 values
             }
             None => Vec::with_capacity(capacity),
@@ -81,7 +85,7 @@ impl ScrapePool {
         let head = {
             let mut kept = self.kept.borrow_mut();
             let head = kept.heads.pop();
-            kept.bytes -= if head.is_some() { HEAD_BYTES } else { 0 };
+            kept.take(if head.is_some() { HEAD_BYTES } else { 0 });
             head
         };
         if let Some(mut head) = head
@@ -116,6 +120,35 @@ impl ScrapePool {
         }
     }
 
+    /// Frees half of what was not used since the last call: to be called every few seconds, so
+    /// that what a burst needed goes, and what comes and goes with the scrapes stays. Returns the
+    /// bytes that were freed.
+    pub fn shrink(&self) -> usize {
+        let mut kept = self.kept.borrow_mut();
+        let before = kept.bytes;
+        let unused = kept.bytes_unused.saturating_sub(POOL_BYTES_MIN);
+        let goal = before - unused / 2;
+        while kept.bytes > goal {
+            // The size of which most is kept: the others are used more.
+            let most = kept
+                .values
+                .iter_mut()
+                .max_by_key(|(capacity, spare)| **capacity * spare.len());
+            let freed = match most.and_then(|(capacity, spare)| spare.pop().map(|_| *capacity)) {
+                Some(capacity) => capacity * size_of::<f64>(),
+                None if kept.heads.pop().is_some() => HEAD_BYTES,
+                None => break,
+            };
+            kept.bytes -= freed;
+        }
+        kept.values.retain(|_, spare| !spare.is_empty());
+        kept.values
+            .values_mut()
+            .for_each(|spare| spare.shrink_to(2 * spare.len()));
+        kept.bytes_unused = kept.bytes;
+        before - kept.bytes
+    }
+
     /// Frees everything.
     pub fn trim(&self) {
         self.kept.replace(Kept::default());
@@ -124,6 +157,13 @@ impl ScrapePool {
     /// Bytes that are kept.
     pub fn bytes(&self) -> usize {
         self.kept.borrow().bytes
+    }
+}
+
+impl Kept {
+    fn take(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.bytes_unused = self.bytes_unused.min(self.bytes);
     }
 }
 
@@ -194,5 +234,26 @@ mod tests {
         assert!(pool.bytes() <= POOL_BYTES_MAX && pool.bytes() > POOL_BYTES_MAX / 2);
         pool.trim();
         assert_eq!(pool.bytes(), 0);
+    }
+
+    #[test]
+    fn what_a_burst_left_goes_and_what_is_used_stays() {
+        let pool = ScrapePool::new();
+        let used = |count: usize| {
+            let records: Vec<_> = (0..count).map(|_| scrape(&pool, 1_000)).collect();
+            records.into_iter().for_each(|record| pool.give(record));
+        };
+        used(900);
+        assert_eq!(pool.shrink(), 0, "all of it is new");
+        for _ in 0..40 {
+            used(100);
+            pool.shrink();
+        }
+        let steady = pool.bytes();
+        let hundred = 100 * (1_000 * size_of::<f64>() + HEAD_BYTES);
+        assert!(steady >= hundred, "{steady}");
+        assert!(steady < hundred + POOL_BYTES_MIN + hundred / 4, "{steady}");
+        used(100);
+        assert_eq!(pool.bytes(), steady, "nothing was allocated");
     }
 }

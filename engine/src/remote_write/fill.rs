@@ -23,7 +23,7 @@ const POLL_SAMPLES_MAX: u32 = 10_000;
 /// Reads of the log in one `poll`, those of other routes' records included.
 const POLL_READS_MAX: u32 = 1_024;
 /// Batches that are made while the receiver takes nothing: what is in the log costs no memory.
-const BATCHES_IN_OUTAGE_MAX: usize = 8;
+const BATCHES_IN_OUTAGE_MAX: usize = 4;
 /// Pause after the log had something that it could not give yet.
 pub(super) const PENDING_MS: u64 = 100;
 

@@ -29,6 +29,7 @@ pub struct EndpointReader {
     files: LogReader,
     /// Files were read since the endpoint was last up to the tail.
     behind: bool,
+    has_caught_up: bool,
     /// The route looked at last, and whether it has the endpoint.
     route: Option<(u64, bool)>,
     segments_missing: u64,
@@ -43,6 +44,7 @@ impl EndpointReader {
             all_until: Position::default(),
             files: LogReader::with_cache(storage, dir, CACHE_BYTES),
             behind: false,
+            has_caught_up: false,
             route: None,
             segments_missing: 0,
             error: None,
@@ -77,6 +79,11 @@ impl EndpointReader {
     /// Whether the endpoint reads files, because it is behind what is in memory.
     pub fn is_behind(&self) -> bool {
         self.behind
+    }
+
+    /// Whether the endpoint came up to what is in memory, since the last call.
+    pub fn take_caught_up(&mut self) -> bool {
+        std::mem::take(&mut self.has_caught_up)
     }
 
     /// Segments that were passed over because their file is gone.
@@ -182,6 +189,7 @@ impl EndpointReader {
     fn caught_up(&mut self) {
         if std::mem::take(&mut self.behind) {
             self.files.close();
+            self.has_caught_up = true;
         }
     }
 

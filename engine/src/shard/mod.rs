@@ -71,6 +71,8 @@ const RESTORE_AGE_MS_MAX: i64 = 10 * 60_000;
 const CURSOR_KEEP_MS: i64 = 24 * 3_600_000;
 /// How often unused blocks and layouts are dropped, in milliseconds.
 const SWEEP_MS: u64 = 10_000;
+/// Freed memory that is worth the milliseconds of giving it back to the system (bytes).
+const FREED_BYTES_MIN: usize = 1 << 20;
 
 /// One shard.
 struct Shard {
@@ -103,6 +105,8 @@ struct Shard {
     busy_ms: u64,
     stop_deadline_ms: Option<i64>,
     sweep_at_ms: u64,
+    /// Freed since memory was last given back to the system.
+    bytes_freed: usize,
     restored_until_ms: u64,
     /// When the loop meant to take its next turn, on the monotonic clock.
     turn_at_ms: u64,
@@ -183,6 +187,7 @@ impl Shard {
             urgent_until_ms: 0,
             stop_deadline_ms: None,
             sweep_at_ms: 0,
+            bytes_freed: 0,
             restored_until_ms: clock::monotonic_ms() + RESTORE_AGE_MS_MAX as u64,
             turn_at_ms: clock::monotonic_ms(),
             turn_began_ms: clock::monotonic_ms(),
@@ -352,11 +357,22 @@ impl Shard {
                 self.log.borrow_mut().trim();
                 memory::trim();
             }
+            self.give_back();
         }
         let former = &mut *self.restored.borrow_mut();
         self.scrapes.moves.add_former(former.drain());
         if now_ms >= self.restored_until_ms {
             self.scrapes.moves.forget_former();
+        }
+    }
+
+    /// What a burst of records or a backlog needed goes back to the system.
+    fn give_back(&mut self) {
+        self.bytes_freed += self.log.borrow().pool().shrink();
+        let caught_up = self.sending.take_caught_up();
+        if self.bytes_freed >= FREED_BYTES_MIN || caught_up {
+            self.bytes_freed = 0;
+            memory::trim();
         }
     }
 

@@ -281,6 +281,13 @@ impl Sending {
         self.queues.iter().map(figures).collect()
     }
 
+    /// Whether an endpoint that read files came up to what is in memory, since the last call.
+    pub(crate) fn take_caught_up(&mut self) -> bool {
+        self.queues
+            .iter_mut()
+            .fold(false, |any, sender| any | sender.reader.take_caught_up())
+    }
+
     /// Segments that were passed over because they are gone.
     pub(crate) fn skipped(&self) -> u64 {
         let missing = self

@@ -141,7 +141,8 @@ impl ShardLog {
                 return;
             };
             let is_over = self.tail.bytes() > self.options.tail_bytes_max;
-            let is_old = front.scrape.timestamp_ms < oldest_ms;
+            let is_old = front.scrape.timestamp_ms < oldest_ms
+                && self.tail.bytes() > self.options.tail_bytes_min;
             match self.segments.holds(front.end) {
                 _ if !is_over && !is_old => return,
                 OnDisk::No if !is_over => return,

@@ -17,8 +17,11 @@ pub struct LogOptions {
     /// Cap on the memory of records that endpoints have not read yet (bytes). Default 64 MiB.
     pub tail_bytes_max: u64,
     /// Age above which records that are on disk are not kept in memory for endpoints that have not
-    /// read them (milliseconds). Default 15 s.
+    /// read them (milliseconds). Default 2 s.
     pub tail_age_ms_max: i64,
+    /// So much of the records stays in memory whatever its age (bytes): where little is scraped,
+    /// batches wait for more samples, and are not to be read from files then. Default 512 KiB.
+    pub tail_bytes_min: u64,
     /// Cap on bytes encoded and not written yet; above it the disk counts as not keeping up and
     /// records are kept in the tail only. Default 64 MiB.
     pub pending_bytes_max: u64,
@@ -43,7 +46,8 @@ impl Default for LogOptions {
             segment_age_ms_max: 3_600_000,
             keyframe_every: 16,
             tail_bytes_max: 64 << 20,
-            tail_age_ms_max: 15_000,
+            tail_age_ms_max: 2_000,
+            tail_bytes_min: 512 << 10,
             pending_bytes_max: 64 << 20,
             hold_until_synced: true,
             retention_bytes_max: None,

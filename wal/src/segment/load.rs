@@ -16,6 +16,10 @@ use std::sync::Arc;
 
 /// How much to read at once for a definition (bytes).
 const AHEAD_BYTES: usize = 16 << 10;
+/// Of what may be kept, keyframes may take one part in so many. A reader comes back to a target
+/// when it has seen all others, so it has use for all keyframes or for none, and one that is read
+/// again costs little beside a definition.
+const KEYFRAMES_PART: usize = 16;
 
 /// A layout with what its records need from it.
 #[derive(Debug)]
@@ -33,14 +37,16 @@ enum Loaded {
     Block(Arc<Block>),
     Layout(Arc<LoadedLayout>),
     Route(Arc<Route>),
-    /// A keyframe and the frame of its layout.
-    Keyframe(Arc<Scrape>, u32),
 }
+
+/// A keyframe and the frame of its layout.
+type Keyframe = (Arc<Scrape>, u32);
 
 /// Loads from one segment at a time.
 #[derive(Debug)]
 pub(crate) struct Loader {
     cache: Cache<Loaded>,
+    keyframes: Cache<Keyframe>,
     window: Window,
     scratch: AlignedVec,
     base: Vec<f64>,
@@ -49,8 +55,10 @@ pub(crate) struct Loader {
 impl Loader {
     /// `cache_bytes`: what may be kept in memory, about.
     pub(crate) fn new(cache_bytes: usize) -> Self {
+        let keyframes_bytes = cache_bytes / KEYFRAMES_PART;
         Self {
-            cache: Cache::new(cache_bytes / 2),
+            cache: Cache::new((cache_bytes - keyframes_bytes) / 2),
+            keyframes: Cache::new(keyframes_bytes / 2),
             window: Window::new(AHEAD_BYTES),
             scratch: AlignedVec::new(),
             base: Vec::new(),
@@ -60,6 +68,7 @@ impl Loader {
     /// Forgets everything; for another segment.
     pub(crate) fn clear(&mut self) {
         self.cache.clear();
+        self.keyframes.clear();
         self.window.clear();
     }
 
@@ -152,8 +161,8 @@ impl Loader {
         });
         if references.keyframe == 0 {
             let bytes = 256 + 8 * scrape.values.len();
-            let keyframe = Loaded::Keyframe(scrape.clone(), references.layout);
-            self.cache.insert(offset, keyframe, bytes);
+            let keyframe = (scrape.clone(), references.layout);
+            self.keyframes.insert(offset, keyframe, bytes);
         }
         Ok(scrape)
     }
@@ -190,10 +199,8 @@ impl Loader {
         offset: u32,
         limit: u32,
     ) -> Result<(Arc<Scrape>, u32), Fault> {
-        match self.cache.get(offset) {
-            Some(Loaded::Keyframe(scrape, layout)) => return Ok((scrape, layout)),
-            Some(_) => return Err(DamageKind::Reference.into()),
-            None => {}
+        if let Some(keyframe) = self.keyframes.get(offset) {
+            return Ok(keyframe);
         }
         // Its own window: decoding it loads definitions through the usual one.
         let mut window = Window::new(AHEAD_BYTES);

@@ -109,6 +109,7 @@ fn what_is_old_leaves_the_tail_once_it_is_on_disk() {
     let world = World::new();
     let mut bench = Bench::new(LogOptions {
         tail_age_ms_max: 20,
+        tail_bytes_min: 0,
         ..LogOptions::default()
     });
     let append = |bench: &mut Bench, numbers: std::ops::RangeInclusive<i64>| {
