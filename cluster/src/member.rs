@@ -3,6 +3,8 @@
 //! Only the node itself writes its entry. Of two entries of one name the one with the higher
 //! incarnation counts, then the one with the higher version.
 
+use crate::key::TargetKey;
+use crate::spot::{Replica, Spot};
 use core::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -130,12 +132,14 @@ impl ZoneId {
 /// A target that costs so much that it is placed by its cost; or what else a node says of loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HeavyTarget {
-    /// Its key.
+    /// Its position on the ring, which is a replica's own.
     pub key: u64,
     /// Its job.
     pub job: JobId,
     /// Its zone.
     pub zone: ZoneId,
+    /// Which replica.
+    pub replica: Replica,
     /// What it costs, in samples a second.
     pub samples_per_s: u32,
 }
@@ -147,13 +151,14 @@ impl HeavyTarget {
     /// In the place of a job: how much the node takes at most.
     pub const BUDGET: JobId = JobId(u64::MAX);
 
-    /// What the targets of a zone cost that no node of the cluster lists, together. Only when some
-    /// node tells this are they placed by cost, too.
-    pub fn rest(zone: ZoneId, samples_per_s: u32) -> Self {
+    /// What the targets of a zone cost that no node of the cluster lists, together: the replicas
+    /// with one index. Only when some node tells this are they placed by cost, too.
+    pub fn rest(zone: ZoneId, index: u8, samples_per_s: u32) -> Self {
         Self {
             key: 0,
             job: Self::REST,
             zone,
+            replica: Replica { index, count: 0 },
             samples_per_s,
         }
     }
@@ -164,7 +169,17 @@ impl HeavyTarget {
             key: 0,
             job: Self::BUDGET,
             zone: ZoneId::NONE,
+            replica: Replica::ONLY,
             samples_per_s,
+        }
+    }
+
+    /// What decides who scrapes it.
+    pub fn spot(&self) -> Spot {
+        Spot {
+            key: TargetKey(self.key),
+            zone: self.zone,
+            replica: self.replica,
         }
     }
 

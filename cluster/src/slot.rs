@@ -5,6 +5,7 @@
 //! group costs one wake-up; the key spreads targets over the grid.
 
 use crate::key::TargetKey;
+use crate::spot::Replica;
 
 /// Shortest distance between two places of the grid, in ms.
 pub const GRID_MS_MIN: u64 = 10;
@@ -36,12 +37,22 @@ impl Slots {
     /// `interval_ms`: at least 1 (0 is taken as 1). The phase is `(key mod places) * grid`, where
     /// `places` is how often the grid fits into the interval, at least once.
     pub fn new(key: TargetKey, interval_ms: u64) -> Self {
+        Self::of_replica(key, interval_ms, Replica::ONLY)
+    }
+
+    /// The same of one replica; `key` is that of the target without replicas. Their slots are
+    /// spread evenly over the interval, on the grid: that of index `i` of `n` is later by
+    /// `i * places / n` places, and the phase stays below the interval.
+    pub fn of_replica(key: TargetKey, interval_ms: u64, replica: Replica) -> Self {
         let interval_ms = interval_ms.clamp(1, i64::MAX as u64);
         let grid = grid_ms(interval_ms);
         let places = (interval_ms / grid).max(1);
+        let ahead =
+            u128::from(places) * u128::from(replica.index) / u128::from(replica.count.max(1));
+        let place = (u128::from(key.0 % places) + ahead) % u128::from(places);
         Self {
             interval_ms: interval_ms as i64,
-            phase_ms: (key.0 % places * grid) as i64,
+            phase_ms: (place as u64 * grid) as i64,
         }
     }
 
@@ -146,13 +157,37 @@ mod tests {
             prop_assert_eq!(slots.next_ms(slots.time_ms(from)), slots.time_ms(from));
         }
 
+        /// On the grid, and as far apart as it allows: one place and what is left of the interval.
+        #[test]
+        fn replicas_are_spread_over_the_interval(
+            key in any::<u64>(),
+            interval_ms in 1u64..200_000,
+            count in 1u8..=8,
+        ) {
+            let all: Vec<Slots> = Replica::of(count)
+                .map(|replica| Slots::of_replica(TargetKey(key), interval_ms, replica))
+                .collect();
+            prop_assert_eq!(all[0], Slots::new(TargetKey(key), interval_ms));
+            let (first_ms, grid) = (all[0].phase_ms(), grid_ms(interval_ms));
+            for (index, slots) in all.iter().enumerate() {
+                prop_assert!((0..interval_ms as i64).contains(&slots.phase_ms()));
+                prop_assert_eq!(slots.phase_ms() as u64 % grid, 0);
+                let later_ms = slots.next_ms(first_ms) - first_ms;
+                let wanted_ms = interval_ms as i64 * index as i64 / i64::from(count);
+                prop_assert!((later_ms - wanted_ms).unsigned_abs() <= 2 * grid, "{later_ms}");
+            }
+        }
+
         #[test]
         fn no_time_panics(
             key in any::<u64>(),
             interval_ms in any::<u64>(),
             time_ms in any::<i64>(),
+            index in any::<u8>(),
+            count in any::<u8>(),
         ) {
-            let slots = Slots::new(TargetKey(key), interval_ms);
+            let replica = Replica { index, count };
+            let slots = Slots::of_replica(TargetKey(key), interval_ms, replica);
             let _ = slots.next_ms(time_ms);
         }
     }

@@ -1,7 +1,8 @@
 //! Views, each from a slot time on -> from when to when a node owns a target.
 
 use crate::key::TargetKey;
-use crate::member::{JobId, ZoneId};
+use crate::member::JobId;
+use crate::spot::Spot;
 use crate::view::{JobRing, View};
 use std::sync::Arc;
 
@@ -71,8 +72,9 @@ impl Timeline {
         self.views.get(after).map(|(from_ms, _)| *from_ms)
     }
 
-    /// The first window of a target without a zone, by the settings `config_hash` of its job, that
-    /// this node owns and that is not over at `now_ms`. `None`: as far as is known it owns none.
+    /// The first window of a target without zone and replicas, by the settings `config_hash` of
+    /// its job, that this node owns and that is not over at `now_ms`. `None`: as far as is known it
+    /// owns none.
     pub fn window(
         &self,
         job: JobId,
@@ -116,9 +118,9 @@ struct JobStep<'a> {
 
 impl JobStep<'_> {
     /// The index of who owns a target.
-    fn owner(&self, config_hash: u64, key: TargetKey, zone: ZoneId) -> Option<u32> {
+    fn owner(&self, config_hash: u64, spot: &Spot) -> Option<u32> {
         let ring = self.ring?;
-        let owner = ring.owner_in(key, zone)?;
+        let owner = ring.owner_of(spot)?;
         // With other settings it is another target.
         let is_same = ring.config_hash == config_hash;
         (is_same || Some(owner) != self.me).then_some(owner)
@@ -130,23 +132,17 @@ impl JobStep<'_> {
 }
 
 impl JobTimeline<'_> {
-    /// As [`Timeline::window`], of a target without a zone; allocates nothing.
+    /// As [`Timeline::window`]; allocates nothing.
     pub fn window(&self, config_hash: u64, key: TargetKey, now_ms: i64) -> Option<Window> {
-        self.window_in(config_hash, key, ZoneId::NONE, now_ms)
+        self.window_of(config_hash, &Spot::plain(key), now_ms)
     }
 
-    /// The same, of a target in a zone.
-    pub fn window_in(
-        &self,
-        config_hash: u64,
-        key: TargetKey,
-        zone: ZoneId,
-        now_ms: i64,
-    ) -> Option<Window> {
+    /// The same, of a target in a zone, or of one of its replicas.
+    pub fn window_of(&self, config_hash: u64, spot: &Spot, now_ms: i64) -> Option<Window> {
         let mut window = None::<Window>;
         let mut before = None;
         for (index, step) in self.steps.iter().enumerate() {
-            let owner = step.owner(config_hash, key, zone);
+            let owner = step.owner(config_hash, spot);
             let is_mine = owner.is_some() && owner == step.me;
             match (&mut window, is_mine) {
                 (None, true) => {

@@ -1,9 +1,10 @@
 //! The members that are active at one time -> who owns which target.
 
 use crate::key::TargetKey;
-use crate::member::{HeavyTarget, JobId, Stage, ZoneId};
+use crate::member::{HeavyTarget, JobId, Stage};
 pub use crate::placement::ZoneFit;
 use crate::placement::{Costs, Group, NOBODY};
+use crate::spot::Spot;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
@@ -61,47 +62,75 @@ pub enum PlacedBy {
     Cost,
     /// What it costs, or all do: it is more than the members may take.
     Budget,
+    /// There are no more members than the target has other replicas.
+    Spare,
 }
 
 impl JobRing {
     /// Who scrapes a target of the job that has no zone, as an index of [`View::members`].
     /// `None`: nobody who has the job has a weight, or room for it.
     pub fn owner_index(&self, key: TargetKey) -> Option<u32> {
-        self.owner_in(key, ZoneId::NONE)
+        self.owner_of(&Spot::plain(key))
     }
 
     /// Who scrapes a target of the job, as an index of [`View::members`].
-    pub fn owner_in(&self, key: TargetKey, zone: ZoneId) -> Option<u32> {
-        let owner = match self.heavy.get(&key.0) {
-            Some(owner) => Some(*owner),
-            None => self.group.owner(key, zone),
-        };
-        owner.filter(|owner| *owner != NOBODY)
+    pub fn owner_of(&self, spot: &Spot) -> Option<u32> {
+        self.find(spot).filter(|owner| *owner != NOBODY)
+    }
+
+    /// The same, or [`NOBODY`] if all who might have no room.
+    fn find(&self, spot: &Spot) -> Option<u32> {
+        let of_cost = |spot: &Spot| self.heavy.get(&spot.key.0).copied();
+        if let Some(owner) = of_cost(spot) {
+            return Some(owner);
+        }
+        if spot.replica.count < 2 {
+            return self.group.owner(spot, &[]);
+        }
+        if self.is_spare(spot) {
+            return None;
+        }
+        // In the order in which they choose: those that cost much, then by index. One that is
+        // refused is nobody's, and does not send others to those who have no room.
+        let somebody = |owner: &u32| *owner != NOBODY;
+        let of_siblings = spot.siblings().filter_map(|sibling| of_cost(&sibling));
+        let mut taken: Vec<u32> = of_siblings.filter(somebody).collect();
+        for sibling in spot.siblings().take(spot.replica.index.into()) {
+            if of_cost(&sibling).is_none() {
+                taken.extend(self.group.owner(&sibling, &taken).filter(somebody));
+            }
+        }
+        self.group.owner(spot, &taken)
     }
 
     /// Where a target is, and why.
-    pub fn place(&self, key: TargetKey, zone: ZoneId) -> Place {
-        let owner = self.owner_in(key, zone);
-        let by = if owner.is_none() && self.is_refused(key, zone) {
+    pub fn place(&self, spot: &Spot) -> Place {
+        let owner = self.owner_of(spot);
+        let by = if owner.is_none() && self.is_spare(spot) {
+            PlacedBy::Spare
+        } else if owner.is_none() && self.is_refused(spot) {
             PlacedBy::Budget
-        } else if self.is_heavy(key) {
+        } else if self.is_heavy(spot.key) {
             PlacedBy::Cost
         } else if self.group.is_level() {
             PlacedBy::Level
         } else {
             PlacedBy::Ring
         };
-        let zone = owner.map_or(ZoneFit::Any, |owner| self.group.zone_fit(owner, zone));
+        let fit = |owner| self.group.zone_fit(owner, spot.zone);
+        let zone = owner.map_or(ZoneFit::Any, fit);
         Place { owner, by, zone }
     }
 
     /// Whether no member that has the job has room for a target.
-    pub fn is_refused(&self, key: TargetKey, zone: ZoneId) -> bool {
-        let owner = match self.heavy.get(&key.0) {
-            Some(owner) => Some(*owner),
-            None => self.group.owner(key, zone),
-        };
-        owner == Some(NOBODY)
+    pub fn is_refused(&self, spot: &Spot) -> bool {
+        !self.is_spare(spot) && self.find(spot) == Some(NOBODY)
+    }
+
+    /// Whether there are no more members that have the job and a weight than the target has
+    /// replicas before this one: it waits for another member.
+    pub fn is_spare(&self, spot: &Spot) -> bool {
+        spot.replica.index > 0 && !self.group.has_member_for(spot.replica.index)
     }
 
     /// Whether a target is placed by its cost.
@@ -140,14 +169,15 @@ impl View {
         self.jobs().get(&job)
     }
 
-    /// Who scrapes a target that has no zone. `None`: no active member has the job, or room.
+    /// Who scrapes a target without zone and replicas. `None`: no active member has the job, or
+    /// room.
     pub fn owner(&self, job: JobId, key: TargetKey) -> Option<&str> {
-        self.owner_in(job, key, ZoneId::NONE)
+        self.owner_of(job, &Spot::plain(key))
     }
 
     /// Who scrapes a target. `None`: no active member has the job, or room.
-    pub fn owner_in(&self, job: JobId, key: TargetKey, zone: ZoneId) -> Option<&str> {
-        let index = self.jobs().get(&job)?.owner_in(key, zone)?;
+    pub fn owner_of(&self, job: JobId, spot: &Spot) -> Option<&str> {
+        let index = self.jobs().get(&job)?.owner_of(spot)?;
         Some(&self.members[index as usize].name)
     }
 

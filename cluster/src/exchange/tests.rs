@@ -5,6 +5,7 @@ use crate::member::{Founder, HeavyTarget, JobId, JobVersion, Planned, Stage, Zon
 use crate::membership::Detection;
 use crate::node::{Node, Outbox, Settings};
 use crate::packet::Key;
+use crate::spot::Replica;
 use crate::state::{Cluster, Crash, Known, Own, Part, Side};
 use proptest::prelude::*;
 
@@ -221,6 +222,7 @@ fn stage() -> Stage {
         key,
         job: JobId(1),
         zone: ZoneId(7),
+        replica: Replica { index: 1, count: 2 },
         samples_per_s: 3,
     };
     Stage {

@@ -23,7 +23,7 @@ use chacha20poly1305::{AeadInOut, Tag, XNonce};
 /// What each datagram and frame starts with.
 pub const MAGIC: [u8; 2] = [0xc7, 0x52];
 /// Version of everything on the wire. Nodes of one cluster have the same.
-pub const PROTOCOL_VERSION: u8 = 2;
+pub const PROTOCOL_VERSION: u8 = 3;
 /// Bytes before the ciphertext.
 pub const HEADER_BYTES: usize = 36;
 /// Bytes that sealing adds.

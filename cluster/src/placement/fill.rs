@@ -8,6 +8,7 @@
 use super::NOBODY;
 use crate::key::TargetKey;
 use crate::ring::Ring;
+use crate::spot::place_of;
 
 /// By how much a member's share may be exceeded in buckets.
 const BUCKET_SLACK: f64 = 0.02;
@@ -62,37 +63,88 @@ pub(super) fn rooms(takers: &[Taker], amount: f64) -> Vec<f64> {
 
 /// Which member of a ring, by its place among `takers`, gets each bucket of `amount`; `NOBODY`
 /// where none has room. And how much each takes.
-pub(super) fn buckets(ring: &Ring, takers: &[Taker], amount: f64) -> (Vec<u32>, Vec<f64>) {
-    let rooms = rooms(takers, amount);
+///
+/// `index`: of the replicas that are dealt out. `has_lower`: whether a member has a lower one of a
+/// bucket. Who has none gets the bucket if need be, even if that is more than a level load, but
+/// not more than it may.
+pub(super) fn buckets(
+    ring: &Ring,
+    takers: &[Taker],
+    amount: f64,
+    index: u8,
+    has_lower: impl Fn(usize, u32) -> bool,
+) -> (Vec<u32>, Vec<f64>) {
+    let mut rooms = rooms(takers, amount);
     let of_all = BUCKETS as f64 / amount;
     let is_enough = rooms.iter().sum::<f64>() >= amount * (1.0 - 1e-9);
+    let most = |taker: &Taker| ((taker.most - taker.load).max(0.0) * of_all).floor();
     let count = |(taker, room): (&Taker, &f64)| {
         let wanted = match is_enough {
             true => (room * of_all * (1.0 + BUCKET_SLACK)).ceil(),
             false => (room * of_all).floor(),
         };
-        let most = ((taker.most - taker.load).max(0.0) * of_all).floor();
-        wanted.min(most) as u32
+        wanted.min(most(taker)) as u32
     };
-    let mut left: Vec<u32> = takers.iter().zip(&rooms).map(count).collect();
-    let mut left_of_all: u64 = left.iter().map(|left| u64::from(*left)).sum();
+    let left: Vec<u32> = takers.iter().zip(&rooms).map(count).collect();
+    let above = |(taker, left): (&Taker, &u32)| (most(taker) - f64::from(*left)) as u32;
+    let mut above = Left::new(takers.iter().zip(&left).map(above).collect());
+    let mut left = Left::new(left);
     let mut owners = vec![NOBODY; BUCKETS];
     for number in 0..BUCKETS as u64 {
         // Neighbours in turn would fill up the members one after the other.
         let number = number.reverse_bits() >> (u64::BITS - BUCKET_BITS);
-        let position = TargetKey(number << (u64::BITS - BUCKET_BITS));
-        if left_of_all == 0 {
+        let position = place_of(TargetKey(number << (u64::BITS - BUCKET_BITS)), index);
+        if left.open.is_empty() {
             break;
         }
-        let with_room = ring.around(position).find(|at| left[*at as usize] > 0);
-        let Some(at) = with_room else {
-            continue;
-        };
-        left[at as usize] -= 1;
-        left_of_all -= 1;
-        owners[number as usize] = at;
+        let may = |at: u32| index == 0 || !has_lower(number as usize, at);
+        let mut owner = left.take(ring, position, may);
+        if owner.is_none() && index > 0 {
+            owner = above.take(ring, position, may);
+        }
+        owners[number as usize] = owner.unwrap_or(NOBODY);
+    }
+    if index > 0 {
+        // What members that have no lower one had to take is not level.
+        rooms.fill(0.0);
+        for at in owners.iter().filter(|at| **at != NOBODY) {
+            rooms[*at as usize] += 1.0 / of_all;
+        }
     }
     (owners, rooms)
+}
+
+/// How many buckets each member of a ring may still get.
+struct Left {
+    counts: Vec<u32>,
+    /// The members that may get any.
+    open: Vec<u32>,
+}
+
+impl Left {
+    fn new(counts: Vec<u32>) -> Self {
+        let all = 0..counts.len() as u32;
+        Self {
+            open: all.filter(|at| counts[*at as usize] > 0).collect(),
+            counts,
+        }
+    }
+
+    /// Gives a bucket to the first at or after a position that may have it.
+    fn take(&mut self, ring: &Ring, position: TargetKey, may: impl Fn(u32) -> bool) -> Option<u32> {
+        // Few have lower replicas of a bucket, so this is soon known, and a way once round the ring
+        // is long.
+        if !self.open.iter().any(|at| may(*at)) {
+            return None;
+        }
+        let mut members = ring.around(position);
+        let at = members.find(|at| self.counts[*at as usize] > 0 && may(*at))?;
+        self.counts[at as usize] -= 1;
+        if self.counts[at as usize] == 0 {
+            self.open.retain(|open| *open != at);
+        }
+        Some(at)
+    }
 }
 
 /// The bucket of a target.

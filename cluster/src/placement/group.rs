@@ -5,6 +5,7 @@ use super::{Loads, NOBODY};
 use crate::key::TargetKey;
 use crate::member::ZoneId;
 use crate::ring::Ring;
+use crate::spot::{REPLICAS_MAX, Spot, place_of};
 use crate::view::Active;
 use std::collections::BTreeMap;
 
@@ -22,9 +23,9 @@ pub(super) struct Part {
     pub(super) ring: Ring,
     /// By index in the ring: index in the view's members.
     pub(super) indexes: Vec<u32>,
-    /// By bucket: index in the view's members, or `NOBODY`. `None`: costs are not known, the ring
-    /// tells.
-    pub(super) buckets: Option<Vec<u32>>,
+    /// By index of the replica, by bucket: index in the view's members, or `NOBODY`. None for an
+    /// index: costs are not known, the ring tells.
+    pub(super) buckets: BTreeMap<u8, Vec<u32>>,
 }
 
 /// Whether a target is where its zone is.
@@ -59,14 +60,21 @@ impl Group {
     }
 
     /// Who gets a target that is not placed by its cost; `NOBODY`: no member has room for it.
-    pub(crate) fn owner(&self, key: TargetKey, zone: ZoneId) -> Option<u32> {
-        match self.zones.get(&zone) {
-            None => self.whole.owner(key),
-            Some(part) => match part.owner(key) {
-                Some(NOBODY) | None => self.whole.owner(elsewhere(key)),
+    /// `taken`: who has other replicas of it.
+    pub(crate) fn owner(&self, spot: &Spot, taken: &[u32]) -> Option<u32> {
+        let (place, index) = (spot.place(), spot.replica.index);
+        match self.zones.get(&spot.zone) {
+            None => self.whole.owner(place, index, taken),
+            Some(part) => match part.owner(place, index, taken) {
+                Some(NOBODY) | None => self.whole.owner(elsewhere(place), index, taken),
                 owner => owner,
             },
         }
+    }
+
+    /// Whether there are enough members for a replica with this index.
+    pub(crate) fn has_member_for(&self, index: u8) -> bool {
+        usize::from(index) < self.whole.indexes.len()
     }
 
     /// Whether an owner in this group is where a target's zone is.
@@ -83,21 +91,25 @@ impl Group {
 
     /// Whether targets are dealt out by what they cost.
     pub(crate) fn is_level(&self) -> bool {
-        self.whole.buckets.is_some() || self.zones.values().any(|part| part.buckets.is_some())
+        let mut parts = self.zones.values().chain([&self.whole]);
+        parts.any(|part| !part.buckets.is_empty())
     }
 
     /// Deals out what costs little: first to each zone its own, as far as it can take it, then all
     /// that is left to everybody.
-    pub(super) fn fill(&mut self, rest: &BTreeMap<ZoneId, f64>, loads: &Loads) {
+    pub(super) fn fill(&mut self, rest: &BTreeMap<(u8, ZoneId), f64>, loads: &Loads) {
         let mut load = loads.heavy.clone();
-        let mut left = 0.0;
-        for (zone, rest) in rest {
-            left += match self.zones.get_mut(zone) {
-                None => *rest,
-                Some(part) => part.fill(&mut load, loads, &loads.most_in_zone, *rest),
-            };
+        for index in 0..REPLICAS_MAX {
+            let mut left = 0.0;
+            for ((_, zone), rest) in rest.range((index, ZoneId(0))..=(index, ZoneId(u64::MAX))) {
+                left += match self.zones.get_mut(zone) {
+                    None => *rest,
+                    Some(part) => part.fill(&mut load, loads, &loads.most_in_zone, *rest, index),
+                };
+            }
+            self.whole
+                .fill(&mut load, loads, &loads.budgets, left, index);
         }
-        self.whole.fill(&mut load, loads, &loads.budgets, left);
     }
 }
 
@@ -110,22 +122,35 @@ impl Part {
         Self {
             ring: Ring::new(indexes.iter().map(|index| (name(index), weight(index)))),
             indexes: with_weight.collect(),
-            buckets: None,
+            buckets: BTreeMap::new(),
         }
     }
 
-    fn owner(&self, key: TargetKey) -> Option<u32> {
-        match &self.buckets {
-            Some(buckets) => buckets.get(bucket_of(key)).copied(),
-            None => self
-                .ring
-                .owner_index(key)
-                .map(|at| self.indexes[at as usize]),
+    fn owner(&self, place: TargetKey, index: u8, taken: &[u32]) -> Option<u32> {
+        let member = |at: u32| self.indexes[at as usize];
+        let key = place_of(place, index);
+        let owner = match self.buckets.get(&index) {
+            Some(buckets) => buckets.get(bucket_of(place)).copied(),
+            None => self.ring.owner_index(key).map(member),
+        };
+        match owner {
+            Some(owner) if taken.contains(&owner) => {
+                let mut members = self.ring.around(key).map(member);
+                members.find(|other| !taken.contains(other))
+            }
+            owner => owner,
         }
     }
 
     /// Deals out an amount and adds it to the members' loads. Returns what nobody has room for.
-    fn fill(&mut self, load: &mut [f64], loads: &Loads, most: &[f64], amount: f64) -> f64 {
+    fn fill(
+        &mut self,
+        load: &mut [f64],
+        loads: &Loads,
+        most: &[f64],
+        amount: f64,
+        index: u8,
+    ) -> f64 {
         if amount <= 0.0 || self.indexes.is_empty() {
             return amount.max(0.0);
         }
@@ -135,13 +160,17 @@ impl Part {
             most: most[*index as usize],
         };
         let takers: Vec<Taker> = self.indexes.iter().map(taker).collect();
-        let (mut buckets, rooms) = fill::buckets(&self.ring, &takers, amount);
+        let has_lower = |bucket: usize, at: u32| {
+            let mut lower = self.buckets.values();
+            lower.any(|buckets| buckets[bucket] == self.indexes[at as usize])
+        };
+        let (mut buckets, rooms) = fill::buckets(&self.ring, &takers, amount, index, has_lower);
         for owner in buckets.iter_mut().filter(|owner| **owner != NOBODY) {
             *owner = self.indexes[*owner as usize];
         }
-        self.buckets = Some(buckets);
-        for (index, room) in self.indexes.iter().zip(&rooms) {
-            load[*index as usize] += room;
+        self.buckets.insert(index, buckets);
+        for (member, room) in self.indexes.iter().zip(&rooms) {
+            load[*member as usize] += room;
         }
         (amount - rooms.iter().sum::<f64>()).max(0.0)
     }

@@ -9,15 +9,21 @@
 //! more than a level load. A member takes no more than its budget, by what is known of costs: what
 //! nobody has room for is refused, the same everywhere, as all of this follows from the table.
 //!
+//! Of the replicas of a target no two are one member's: each bucket is dealt out once for each
+//! index of replicas, to a member that has none of its lower indexes.
+//!
 //! Source: Mirrokni, Thorup, Zadimoghaddam, Consistent Hashing with Bounded Loads, 2016.
 
 mod fill;
 mod group;
 #[cfg(test)]
+mod replica_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::key::TargetKey;
 use crate::member::{HeavyTarget, JobId, ZoneId};
+use crate::spot::REPLICAS_MAX;
 use crate::view::Active;
 pub(crate) use group::Group;
 use group::Part;
@@ -37,8 +43,8 @@ pub(crate) const NOBODY: u32 = u32::MAX;
 pub(crate) struct Costs {
     /// Falling, then by job and key; each target once.
     heavy: Vec<HeavyTarget>,
-    /// Of all other targets together, by zone; empty: nobody has told.
-    rest: BTreeMap<ZoneId, f64>,
+    /// Of all other targets together, by index of the replica and zone; empty: nobody has told.
+    rest: BTreeMap<(u8, ZoneId), f64>,
 }
 
 /// What each member has and may have, in samples a second.
@@ -58,7 +64,7 @@ impl Costs {
     /// `None`: nobody has told anything.
     pub(crate) fn new(members: &[Active]) -> Option<Self> {
         let mut heavy = BTreeMap::<(JobId, u64), (i64, HeavyTarget)>::new();
-        let (mut rest, mut tellers) = (BTreeMap::<ZoneId, f64>::new(), 0usize);
+        let (mut rest, mut tellers) = (BTreeMap::<(u8, ZoneId), f64>::new(), 0usize);
         for stage in members.iter().map(|member| &member.stage) {
             for target in stage.heavy.iter().filter(|target| target.is_target()) {
                 // Who owned it and who owns it now may both tell of it: the last word counts.
@@ -72,13 +78,18 @@ impl Costs {
             let of_rest = |target: &&HeavyTarget| target.job == HeavyTarget::REST;
             tellers += usize::from(stage.heavy.iter().any(|target| of_rest(&target)));
             for target in stage.heavy.iter().filter(of_rest) {
-                *rest.entry(target.zone).or_default() += f64::from(target.samples_per_s);
+                let index = target.replica.index.min(REPLICAS_MAX - 1);
+                let sum = rest.entry((index, target.zone)).or_default();
+                *sum += f64::from(target.samples_per_s);
             }
         }
         // Each tells of all: what is true is about what they say on average.
         rest.values_mut()
             .for_each(|sum| *sum /= tellers.max(1) as f64);
-        rest.retain(|_, sum| *sum > 0.0);
+        // Replicas that there are not enough members for are nobody's load.
+        let takers = members.iter().filter(|member| member.stage.weight > 0);
+        let takers = takers.count();
+        rest.retain(|(index, _), sum| *sum > 0.0 && usize::from(*index) < takers);
         let mut heavy: Vec<HeavyTarget> = heavy.into_values().map(|(_, target)| target).collect();
         heavy.sort_by_key(|target| (Reverse(target.samples_per_s), target.job, target.key));
         (!rest.is_empty() || !heavy.is_empty()).then_some(Self { heavy, rest })
@@ -99,26 +110,39 @@ impl Costs {
             else {
                 continue;
             };
+            let of_job = owners.entry(target.job).or_default();
+            if !group.has_member_for(target.replica.index) {
+                of_job.insert(target.key, NOBODY);
+                continue;
+            }
+            // Their number may have changed since the target was told of: all that there can be.
+            let mut spot = target.spot();
+            spot.replica.count = REPLICAS_MAX;
+            let siblings = spot.siblings();
+            let taken = siblings.filter_map(|sibling| of_job.get(&sibling.key.0).copied());
+            let one = Heavy {
+                target,
+                taken: taken.collect(),
+            };
             let own = group.zones.get(&target.zone);
             let own_level = level_of_zone.get(&target.zone).copied().unwrap_or(level);
             let find = |part, level: f64, most: &[f64]| {
-                loads.first(part, target, level * (1.0 + HEAVY_SLACK), most)
+                loads.first(part, &one, level * (1.0 + HEAVY_SLACK), most)
             };
             let in_zone = |part: &'a Part| {
                 find(part, own_level, &loads.budgets)
-                    .or_else(|| loads.least(part, target, &loads.most_in_zone))
+                    .or_else(|| loads.least(part, &one, &loads.most_in_zone))
             };
             let owner = own
                 .and_then(in_zone)
                 .or_else(|| find(&group.whole, level, &loads.budgets))
                 // More than a share, wherever it is: then rather at home.
-                .or_else(|| own.and_then(|part| loads.least(part, target, &loads.budgets)))
-                .or_else(|| loads.least(&group.whole, target, &loads.budgets))
+                .or_else(|| own.and_then(|part| loads.least(part, &one, &loads.budgets)))
+                .or_else(|| loads.least(&group.whole, &one, &loads.budgets))
                 .unwrap_or(NOBODY);
             if let Some(load) = loads.heavy.get_mut(owner as usize) {
                 *load += f64::from(target.samples_per_s);
             }
-            let of_job = owners.entry(target.job).or_default();
             of_job.insert(target.key, owner);
         }
         (owners, loads)
@@ -134,7 +158,7 @@ impl Costs {
         let of_group: f64 = group.whole.indexes.iter().map(weight).sum();
         let of_all: f64 = loads.weights.iter().sum();
         let part = of_group / of_all.max(1.0);
-        let rest = self.rest.iter().map(|(zone, sum)| (*zone, sum * part));
+        let rest = self.rest.iter().map(|(of, sum)| (*of, sum * part));
         group.fill(&rest.collect(), loads);
     }
 
@@ -142,7 +166,7 @@ impl Costs {
     fn total(&self, is_meant: impl Fn(ZoneId) -> bool) -> f64 {
         let heavy = self.heavy.iter().filter(|target| is_meant(target.zone));
         let heavy: f64 = heavy.map(|target| f64::from(target.samples_per_s)).sum();
-        let rest = self.rest.iter().filter(|(zone, _)| is_meant(**zone));
+        let rest = self.rest.iter().filter(|((_, zone), _)| is_meant(*zone));
         heavy + rest.map(|(_, sum)| sum).sum::<f64>()
     }
 
@@ -178,27 +202,35 @@ impl Costs {
     }
 }
 
+/// A target that costs much, and who has other replicas of it.
+struct Heavy<'a> {
+    target: &'a HeavyTarget,
+    taken: Vec<u32>,
+}
+
 impl Loads {
-    /// By weight, what a member has if it gets a target, too; `None`: that is more than it may.
-    fn after(&self, member: u32, target: &HeavyTarget, most: &[f64]) -> Option<f64> {
+    /// By weight, what a member has if it gets a target, too; `None`: that is more than it may, or
+    /// it has another replica.
+    fn after(&self, member: u32, one: &Heavy<'_>, most: &[f64]) -> Option<f64> {
         let index = member as usize;
-        let after = self.heavy[index] + f64::from(target.samples_per_s);
-        (after <= most[index]).then_some(after / self.weights[index])
+        let after = self.heavy[index] + f64::from(one.target.samples_per_s);
+        let may = after <= most[index] && !one.taken.contains(&member);
+        may.then_some(after / self.weights[index])
     }
 
     /// The first at or after the target on the ring that does not come above a level by weight.
-    fn first(&self, part: &Part, target: &HeavyTarget, level: f64, most: &[f64]) -> Option<u32> {
+    fn first(&self, part: &Part, one: &Heavy<'_>, level: f64, most: &[f64]) -> Option<u32> {
         let has_room = |member: &u32| {
-            let after = self.after(*member, target, most);
+            let after = self.after(*member, one, most);
             after.is_some_and(|after| after <= level)
         };
-        around(part, target).find(has_room)
+        around(part, one.target).find(has_room)
     }
 
     /// The one that has least with it; of equal ones the first at or after it on the ring.
-    fn least(&self, part: &Part, target: &HeavyTarget, most: &[f64]) -> Option<u32> {
-        let all = around(part, target).chain(part.indexes.iter().copied());
-        let may = all.filter_map(|member| Some((self.after(member, target, most)?, member)));
+    fn least(&self, part: &Part, one: &Heavy<'_>, most: &[f64]) -> Option<u32> {
+        let all = around(part, one.target).chain(part.indexes.iter().copied());
+        let may = all.filter_map(|member| Some((self.after(member, one, most)?, member)));
         may.min_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, member)| member)
     }

@@ -2,6 +2,7 @@
 
 use crate::key::TargetKey;
 use crate::member::{HeavyTarget, JobId, JobVersion, Stage, ZoneId};
+use crate::spot::{Replica, Spot};
 use crate::view::{Active, PlacedBy, View, ZoneFit};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -50,6 +51,7 @@ fn view(nodes: &[usize], targets: &[(TargetKey, u32)], weight: impl Fn(usize) ->
                 key: key.0,
                 job: JOB,
                 zone: ZoneId::NONE,
+                replica: Replica::ONLY,
                 samples_per_s: *cost,
             });
         }
@@ -61,7 +63,7 @@ fn view(nodes: &[usize], targets: &[(TargetKey, u32)], weight: impl Fn(usize) ->
         .sum();
     let rest = (total - listed) as u32;
     let active = |(node, mut heavy): (&usize, Vec<HeavyTarget>)| {
-        heavy.push(HeavyTarget::rest(ZoneId::NONE, rest));
+        heavy.push(HeavyTarget::rest(ZoneId::NONE, 0, rest));
         heavy.sort();
         member(*node, "", weight(*node), heavy)
     };
@@ -152,6 +154,7 @@ fn zoned_view(members: &[(&str, u32)], targets: &[Zoned], least: u32) -> View {
                 key: target.key.0,
                 job: JOB,
                 zone,
+                replica: Replica::ONLY,
                 samples_per_s: target.cost,
             }),
             false => *rest.entry(zone).or_default() += target.cost,
@@ -159,7 +162,7 @@ fn zoned_view(members: &[(&str, u32)], targets: &[Zoned], least: u32) -> View {
     }
     told.extend(
         rest.into_iter()
-            .map(|(zone, sum)| HeavyTarget::rest(zone, sum)),
+            .map(|(zone, sum)| HeavyTarget::rest(zone, 0, sum)),
     );
     let active = |(node, (zone, budget)): (usize, &(&str, u32))| {
         let mut heavy = if node == 0 { told.clone() } else { Vec::new() };
@@ -168,6 +171,10 @@ fn zoned_view(members: &[(&str, u32)], targets: &[Zoned], least: u32) -> View {
         member(node, zone, 1, heavy)
     };
     View::new(members.iter().enumerate().map(active).collect())
+}
+
+fn spot(target: &Zoned) -> Spot {
+    Spot::new(target.key, ZoneId::new(target.zone), Replica::ONLY)
 }
 
 fn zoned(count: u64, zone: &'static str, cost: u32) -> Vec<Zoned> {
@@ -185,7 +192,7 @@ fn loads(view: &View, targets: &[Zoned]) -> (Vec<f64>, f64) {
     let (mut loads, mut refused) = (vec![0.0; view.members().len()], 0.0);
     let ring = view.job(JOB).unwrap();
     for target in targets {
-        let place = ring.place(target.key, ZoneId::new(target.zone));
+        let place = ring.place(&spot(target));
         match place.owner {
             Some(owner) => loads[owner as usize] += f64::from(target.cost),
             None => {
@@ -224,7 +231,7 @@ fn a_zone_scrapes_its_own_until_it_is_full() {
     let view = zoned_view(&members, &targets, 1_000);
     let ring = view.job(JOB).unwrap();
     for target in targets.iter().filter(|target| !target.zone.is_empty()) {
-        let place = ring.place(target.key, ZoneId::new(target.zone));
+        let place = ring.place(&spot(target));
         assert_eq!(place.zone, ZoneFit::Own);
         assert_eq!(
             &*view.members()[place.owner.unwrap() as usize].zone,
@@ -247,10 +254,7 @@ fn a_zone_scrapes_its_own_until_it_is_full() {
         assert!((load / expected - 1.0).abs() < 0.1, "{level:?}");
     }
     let fit = |target: &Zoned| {
-        let place = view
-            .job(JOB)
-            .unwrap()
-            .place(target.key, ZoneId::new(target.zone));
+        let place = view.job(JOB).unwrap().place(&spot(target));
         place.zone
     };
     assert!(
@@ -268,29 +272,24 @@ fn heavy_targets_stay_in_their_zone_too() {
     targets.extend(zoned(4, "b", 2_000));
     let view = zoned_view(&members, &targets, 1_000);
     let in_b = |target: &&Zoned| {
-        let owner = view.owner_in(JOB, target.key, ZoneId::new(target.zone));
+        let owner = view.owner_of(JOB, &spot(target));
         owner != Some("node-0")
     };
     assert_eq!(targets[1_000..].iter().filter(in_b).count(), 4);
     // More than a share: at home all the same.
     targets.extend(zoned(1, "a", 90_000));
     let view = zoned_view(&members, &targets, 1_000);
-    assert_eq!(
-        view.owner_in(JOB, targets[1_004].key, ZoneId::new("a")),
-        Some("node-0")
-    );
+    assert_eq!(view.owner_of(JOB, &spot(&targets[1_004])), Some("node-0"));
 }
 
 #[test]
 fn without_costs_zones_keep_their_own_and_nothing_is_refused() {
     let targets = zoned(1_000, "b", 10);
     let view = zoned_view(&[("a", 5), ("b", 5), ("", 5)], &[], 1);
-    let mut owners = targets
-        .iter()
-        .map(|t| view.owner_in(JOB, t.key, ZoneId::new("b")));
+    let mut owners = targets.iter().map(|t| view.owner_of(JOB, &spot(t)));
     assert!(owners.all(|owner| owner == Some("node-1")));
     assert_eq!(
-        view.job(JOB).unwrap().place(TargetKey(1), ZoneId::NONE).by,
+        view.job(JOB).unwrap().place(&Spot::plain(TargetKey(1))).by,
         PlacedBy::Ring
     );
 }
@@ -306,7 +305,7 @@ fn a_join_moves_no_target_out_of_a_zone_that_has_room() {
     );
     let moved = |targets: &[Zoned]| {
         let owner = |view: &View, target: &Zoned| {
-            let owner = view.owner_in(JOB, target.key, ZoneId::new(target.zone));
+            let owner = view.owner_of(JOB, &spot(target));
             owner.map(str::to_owned)
         };
         let moved = targets
@@ -333,7 +332,7 @@ fn what_is_above_all_budgets_is_refused() {
     }
     let view = zoned_view(&[("", 30_000), ("", 40_000)], &targets, 1_000);
     let huge = targets[10_000];
-    let place = view.job(JOB).unwrap().place(huge.key, ZoneId::NONE);
+    let place = view.job(JOB).unwrap().place(&spot(&huge));
     assert_eq!((place.owner, place.by), (None, PlacedBy::Budget));
 }
 
@@ -374,10 +373,8 @@ proptest! {
         shuffled.rotate_left(seed as usize % members.len());
         let again = View::new(shuffled);
         for target in &targets {
-            let zone = ZoneId::new(target.zone);
-            prop_assert_eq!(
-                view.owner_in(JOB, target.key, zone), again.owner_in(JOB, target.key, zone)
-            );
+            let spot = spot(target);
+            prop_assert_eq!(view.owner_of(JOB, &spot), again.owner_of(JOB, &spot));
         }
     }
 }
@@ -387,7 +384,7 @@ fn a_job_that_few_members_have_is_not_refused_as_if_all_were_theirs() {
     let of_few = JobId(10);
     let members = (0..10).map(|node| {
         let mut heavy = vec![
-            HeavyTarget::rest(ZoneId::NONE, 1_000_000),
+            HeavyTarget::rest(ZoneId::NONE, 0, 1_000_000),
             HeavyTarget::budget(120_000),
         ];
         heavy.sort();
@@ -405,8 +402,8 @@ fn a_job_that_few_members_have_is_not_refused_as_if_all_were_theirs() {
     });
     let view = View::new(members.collect());
     for (key, _) in targets(2_000, 1) {
-        assert!(view.owner_in(JOB, key, ZoneId::NONE).is_some());
-        let owner = view.owner_in(of_few, key, ZoneId::NONE);
+        assert!(view.owner(JOB, key).is_some());
+        let owner = view.owner(of_few, key);
         assert!(matches!(owner, Some("node-0" | "node-1")), "{owner:?}");
     }
 }

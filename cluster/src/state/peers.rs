@@ -138,12 +138,6 @@ impl Peers {
         contact.is_some_and(|at| at.monotonic_ms >= since_ms)
     }
 
-    /// Whether a peer has this version of this node's entry, or a later one.
-    pub(super) fn has_seen(&self, name: &str, entry: (u64, u64)) -> bool {
-        let seen = self.get(name).and_then(|peer| peer.seen);
-        seen.is_some_and(|seen| seen >= entry)
-    }
-
     pub(super) fn forget(&mut self, is_in_table: impl Fn(&str) -> bool, now: Now) {
         self.by_name.retain(|name, peer| {
             let last_ms = peer.contact.map_or(peer.since_ms, |at| at.monotonic_ms);
@@ -184,6 +178,11 @@ impl Peer {
             let half_way_ms = now.unix_ms.saturating_sub(round_trip_ms as i64 / 2);
             self.skew_ms = Some(theirs.unix_ms.saturating_sub(half_way_ms));
         }
+    }
+
+    /// Whether it has this version of this node's entry, or a later one.
+    pub(super) fn has_seen(&self, entry: (u64, u64)) -> bool {
+        self.seen.is_some_and(|seen| seen >= entry)
     }
 
     /// Whether it may be asked for an exchange again.

@@ -4,6 +4,7 @@
 //! shown that it knows it; then it marks the change as agreed. A change that is not agreed never
 //! holds, so a node that hears of it late, or not at all, does nothing wrong.
 
+use super::peers::Peer;
 use super::{Event, State, Wish};
 use crate::member::{HeavyTarget, JobId, JobVersion, Member, Planned, Stage};
 use crate::now::Now;
@@ -385,26 +386,23 @@ impl State {
         });
         // Who has left by plan is not there to be asked, whatever its last entry was before.
         let is_active = member.stage_at(now.unix_ms).is_active || is_coming;
-        member.name != self.own.name && !self.is_dead(member) && (is_active || self.is_up(member))
+        member.name != self.own.name && (is_active || is_up(member, peer)) && !self.is_dead(member)
     }
 
     fn is_known_to_all(&mut self, entry: (u64, u64), now: Now) -> bool {
-        let lacks = |member: &Arc<Member>| {
-            self.has_to_know(member, now) && !self.peers.has_seen(&member.name, entry)
+        let lacks = |member: &&Arc<Member>| {
+            let peer = self.peers.get(&member.name);
+            !peer.is_some_and(|peer| peer.has_seen(entry)) && self.has_to_know(member, now)
         };
-        let before = self.lacking.as_ref();
-        let before = before.and_then(|name| self.table.member(name));
-        let lacking = before.filter(|member| lacks(member));
-        let lacking = lacking.or_else(|| self.table.members().find(|member| lacks(member)));
+        // Those before the one who lacked it last have had it since: they come last.
+        let before = self.lacking.as_deref().unwrap_or("");
+        let lacking = self.table.members_from(before).find(lacks);
         self.lacking = lacking.map(|member| member.name.clone());
         self.lacking.is_none()
     }
 
-    /// Whether the failure detector says that a member is there. What it said of a former life does
-    /// not count: of one that was over before this node heard of it, it says nothing.
     fn is_up(&self, member: &Member) -> bool {
-        let peer = self.peers.get(&member.name);
-        peer.is_some_and(|peer| peer.is_up && peer.incarnation >= member.incarnation)
+        is_up(member, self.peers.get(&member.name))
     }
 
     /// Whom to ask because of a change that is not agreed, or that was agreed just now.
@@ -422,8 +420,7 @@ impl State {
         let entry = (own.incarnation, own.version);
         let is_told = |other: &&Arc<Member>, retry_ms| {
             let peer = self.peers.get(&other.name);
-            !self.peers.has_seen(&other.name, entry)
-                && peer.is_none_or(|peer| peer.may_be_asked(retry_ms, now))
+            peer.is_none_or(|peer| !peer.has_seen(entry) && peer.may_be_asked(retry_ms, now))
         };
         let address = |other: &Arc<Member>| (other.name.clone(), other.gossip_address);
         if !self.is_large() {
@@ -454,13 +451,21 @@ impl State {
             let told = told.filter(|other| is_told(other, RETRY_OF_MANY_MS));
             return told.map(address).collect();
         }
-        let lack = self
-            .others(now)
-            .filter(|other| is_told(other, RETRY_OF_MANY_MS));
-        let mut lack: Vec<&Arc<Member>> = lack.collect();
-        lack.sort_by_cached_key(|other| by_chance(other, self.ask_ms));
-        let asked = lack.into_iter().take(ASKED).map(address).collect();
+        // From anybody on in turn: to look at all for a few of them costs too much, too.
+        let lives = &self.roster.1;
+        let seed = self.own.seed ^ self.ask_ms;
+        let first = xxh3_64_with_seed(&[], seed) % (lives.len() as u64).max(1);
+        let first = lives.get(first as usize).map_or("", |(name, _)| name);
+        let lack = self.table.members_from(first);
+        let lack = lack.filter(|o| is_told(o, RETRY_OF_MANY_MS) && self.has_to_know(o, now));
+        let asked = lack.take(ASKED).map(address).collect();
         self.ask_ms = now.monotonic_ms.saturating_add(ASK_EVERY_MS);
         asked
     }
+}
+
+/// Whether the failure detector says that a member is there. What it said of a former life does not
+/// count: of one that was over before this node heard of it, it says nothing.
+fn is_up(member: &Member, peer: Option<&Peer>) -> bool {
+    peer.is_some_and(|peer| peer.is_up && peer.incarnation >= member.incarnation)
 }

@@ -145,7 +145,7 @@ impl State {
             skew_ms: peer.and_then(|peer| peer.skew_ms),
             round_trip_ms: peer.and_then(|peer| peer.round_trip_ms),
             is_up_to_date: is_me
-                || entry.is_some_and(|entry| self.peers.has_seen(&member.name, entry)),
+                || peer.is_some_and(|peer| entry.is_some_and(|entry| peer.has_seen(entry))),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::limits::{
     CRASHES_MAX, CRASHES_PER_LIFE_MAX, DELTA_BYTES_MAX, MEMBERS_MAX, is_incarnation,
 };
 use crate::member::Member;
+use core::ops::Bound::{Excluded, Included, Unbounded};
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -92,6 +93,13 @@ impl Table {
     /// Sorted by name.
     pub(super) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.members.values().map(|entry| &entry.value)
+    }
+
+    /// All, sorted by name, but those before this name after the others.
+    pub(super) fn members_from(&self, name: &str) -> impl Iterator<Item = &Arc<Member>> {
+        let from = self.members.range::<str, _>((Included(name), Unbounded));
+        let before = self.members.range::<str, _>((Unbounded, Excluded(name)));
+        from.chain(before).map(|(_, entry)| &entry.value)
     }
 
     /// All crash entries.

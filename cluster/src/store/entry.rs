@@ -8,6 +8,8 @@ use xxhash_rust::xxh3::Xxh3;
 pub const REVISION_MAX: u64 = 1 << 60;
 /// Of a name.
 const NAME_BYTES_MAX: usize = 16 << 10;
+/// Writers of one name that its entry names.
+const KNOWN_MAX: usize = 16;
 /// Revisions of different nodes differ in these lowest digits, with a high probability.
 const SALT: u64 = 1_024;
 
@@ -56,12 +58,30 @@ pub struct Entry {
     pub name: Arc<str>,
     /// Which write.
     pub version: Version,
-    /// What the writer found there; `None`: nothing that it knew of.
-    pub parent: Option<Version>,
-    /// When it was written, by the writer's clock, in ms since the Unix epoch.
+    /// What the writer knew of the name: of each earlier writer the last write, the latest first.
+    /// Of more than 16 writers those that wrote last.
+    pub knows: Vec<Version>,
+    /// When it was written, by the writer's clock, in ms since the Unix epoch. For people: nothing
+    /// depends on clocks.
     pub written_ms: i64,
     /// `None`: it was removed.
     pub content: Option<Content>,
+}
+
+/// An entry as a member has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// Of a removal: for how long members that were in touch with a majority have had it, in ms.
+    pub age_ms: u64,
+}
+
+impl From<Arc<Entry>> for Held {
+    /// Just written.
+    fn from(entry: Arc<Entry>) -> Self {
+        Self { entry, age_ms: 0 }
+    }
 }
 
 impl Entry {
@@ -70,7 +90,7 @@ impl Entry {
         // A version is of one write only, unless a node lost its disk: then, too, all decide alike.
         let rank = |entry: &Self| {
             let entry = entry.clone();
-            (entry.version, entry.content, entry.written_ms, entry.parent)
+            (entry.version, entry.content, entry.written_ms, entry.knows)
         };
         match self.version.cmp(&other.version) {
             core::cmp::Ordering::Equal => rank(self) > rank(other),
@@ -80,7 +100,25 @@ impl Entry {
 
     /// Whether its writer, who beats the other one, did not know of it.
     pub fn is_unaware_of(&self, other: &Self) -> bool {
-        self.parent.as_ref() < Some(&other.version)
+        let of_writer = |known: &&Version| known.node == other.version.node;
+        match self.knows.iter().find(of_writer) {
+            Some(known) => known.revision < other.version.revision,
+            // What was left out is older than the rest.
+            None => match self.knows.get(KNOWN_MAX - 1) {
+                Some(oldest) => *oldest < other.version,
+                None => true,
+            },
+        }
+    }
+
+    /// What the writer of the next entry of this name knows of it.
+    pub fn known_by_next(&self) -> Vec<Version> {
+        let mut all = vec![self.version.clone()];
+        let others = self.knows.iter();
+        all.extend(others.filter(|one| one.node != self.version.node).cloned());
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.truncate(KNOWN_MAX);
+        all
     }
 
     /// Equal for equal entries, and hardly ever for others.
@@ -108,7 +146,8 @@ impl Entry {
         let content = self.content.as_ref().map_or(0, |content| {
             content.text.len() + content.managed_by.len() + content.changed_by.len()
         });
-        self.name.len() + content + self.version.node.len() * 2 + 64
+        let known: usize = self.knows.iter().map(|one| one.node.len() + 8).sum();
+        self.name.len() + content + self.version.node.len() + known + 64
     }
 
     /// Whether a member may have written it.
@@ -117,11 +156,11 @@ impl Entry {
         !self.name.is_empty()
             && self.name.len() <= NAME_BYTES_MAX
             && is_sound(&self.version)
-            && self.parent.as_ref().is_none_or(is_sound)
+            && self.knows.len() <= KNOWN_MAX
             && self
-                .parent
-                .as_ref()
-                .is_none_or(|parent| *parent < self.version)
+                .knows
+                .iter()
+                .all(|one| is_sound(one) && *one < self.version)
             && self.written_ms.unsigned_abs() <= REVISION_MAX
     }
 }

@@ -1,14 +1,14 @@
 //! What members ask each other and answer <-> bytes.
 
-use super::entry::{Entry, Version};
+use super::entry::{Entry, Held, Version};
 use super::replica::Digest;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// The first byte of each question: no other question between members begins with it.
 pub const TAG: u8 = 0xc5;
-/// The second one.
-const FORMAT: u8 = 1;
+/// The second one; members that have others do not understand each other.
+const FORMAT: u8 = 2;
 
 /// What a member asks another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,10 +17,10 @@ pub enum Question {
     Compare(Digest),
     /// To store these, and to tell those.
     Exchange {
-        /// Who asks, and how far it knows.
-        mark_ms: Option<i64>,
+        /// How far who asks knows: see [`super::Past`].
+        mark: Option<u64>,
         /// To be stored.
-        entries: Vec<Arc<Entry>>,
+        entries: Vec<Held>,
         /// To be told.
         wanted: Vec<Arc<str>>,
     },
@@ -41,7 +41,7 @@ pub enum Answer {
     /// All is on its disk.
     Stored {
         /// What it was to tell.
-        entries: Vec<Arc<Entry>>,
+        entries: Vec<Held>,
         /// Of the names that were to be stored, those that have another entry, which stays.
         beaten: Vec<Known>,
     },
@@ -80,8 +80,8 @@ impl Question {
     /// To store what was just written.
     pub fn push(entries: Vec<Arc<Entry>>) -> Self {
         Self::Exchange {
-            mark_ms: None,
-            entries,
+            mark: None,
+            entries: entries.into_iter().map(Held::from).collect(),
             wanted: Vec::new(),
         }
     }

@@ -10,11 +10,16 @@
 //!   member that sees both.
 //! - **Batches.** The entries of one batch have one version, and are stored, sent and taken
 //!   together. Of two batches that do not know of each other, each name has its own winner.
-//! - **Removals** are entries without content. They are forgotten after [`REMOVAL_LIFETIME_MS`]. A
-//!   member that was not in touch with a majority for longer than that may hold what was removed
-//!   meanwhile; it is told so, and has to forget all that it has before it takes part.
-//! - **Majority** of the members that scrape, or were found dead while they did within the last
-//!   hour: of a cluster that is cut in two at most one side takes writes.
+//! - **Removals** are entries without content. A member forgets one after it was in touch with a
+//!   majority for [`REMOVAL_LIFETIME_MS`] with it; how old it was goes with it from member to
+//!   member. No clock is asked: time counts as each member's own timer measures it, and whether a
+//!   member was away for too long follows from revisions. One that lacks what others have forgotten
+//!   may hold what was removed by it; it is told so, and has to forget all that it has before it
+//!   takes part ([`Past`]). So is one that has not been there for long enough to say what it lacks,
+//!   once it tells an entry that is not newer than what was forgotten, and that others lack.
+//! - **Majority** of the members that scrape, or did within the last hour and have not left by
+//!   plan, as far as this node knows or has on its disk: of a cluster that is cut in two at most
+//!   one side takes writes, and a node that is started alone takes none.
 //!
 //! In reading order: one entry (`entry`), all of a member (`replica`), what members ask each other
 //! (`message`), who counts (`members`).
@@ -24,10 +29,12 @@ mod members;
 mod message;
 mod replica;
 
-pub use entry::{Content, Entry, REVISION_MAX, Version};
-pub use members::{Ballot, MEMORY_MS, Members};
+pub use entry::{Content, Entry, Held, REVISION_MAX, Version};
+pub use members::{Ballot, MEMORY_MS, Members, Remembered};
 pub use message::{Answer, Known, Question, TAG};
-pub use replica::{BATCH_BYTES_MAX, Digest, Exchange, Lost, REMOVAL_LIFETIME_MS, Replica, Verdict};
+pub use replica::{
+    BATCH_BYTES_MAX, Digest, Exchange, Lost, Meeting, Past, REMOVAL_LIFETIME_MS, Replica, Verdict,
+};
 
 #[cfg(test)]
 mod tests;

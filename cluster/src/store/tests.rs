@@ -1,5 +1,7 @@
 //! Replicas against a plain model: any order, any number of times, partitions, lost nodes.
 
+mod removals;
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +16,7 @@ fn entry(name: u8, revision: u64, node: u8, text: Option<u8>) -> Arc<Entry> {
             revision,
             node: format!("node-{node}").into(),
         },
-        parent: None,
+        knows: Vec::new(),
         written_ms: NOW_MS,
         content: text.map(|text| Content {
             text: format!("{text}").into(),
@@ -32,12 +34,60 @@ fn any_entry() -> impl Strategy<Value = Arc<Entry>> {
 }
 
 fn merge(replica: &mut Replica, entries: &[Arc<Entry>]) {
-    let verdict = replica.judge(entries.to_vec(), NOW_MS);
+    merge_held(replica, held(entries));
+}
+
+fn merge_held(replica: &mut Replica, held: Vec<Held>) {
+    let verdict = replica.judge(held);
     replica.take(&verdict);
+}
+
+fn held(entries: &[Arc<Entry>]) -> Vec<Held> {
+    entries.iter().cloned().map(Held::from).collect()
 }
 
 fn all(replica: &Replica) -> Vec<Arc<Entry>> {
     replica.entries().cloned().collect()
+}
+
+/// Members without what no majority needs.
+fn known(counted: &[&str], others: &[&str]) -> Members {
+    let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+    Members {
+        counted: names(counted),
+        living: names(counted),
+        present: counted.len(),
+        others: others.iter().map(|name| Arc::from(*name)).collect(),
+        left: BTreeSet::new(),
+    }
+}
+
+#[test]
+fn who_is_started_alone_does_not_take_itself_for_all() {
+    let me: Arc<str> = "a".into();
+    let mut remembered = Remembered::default();
+    let mut three = known(&["a", "b", "c"], &["b", "c"]);
+    assert!(remembered.complete(&mut three, &me, NOW_MS));
+    assert!(!remembered.complete(&mut three, &me, NOW_MS + 5));
+    assert_eq!(three, known(&["a", "b", "c"], &["b", "c"]), "nothing new");
+    // After a start, with nobody there.
+    let mut again = Remembered::of(&remembered.list());
+    let mut alone = known(&["a"], &[]);
+    again.complete(&mut alone, &me, NOW_MS + 10);
+    assert_eq!((alone.counted.len(), alone.present), (3, 1));
+    assert!(!alone.is_majority_present());
+    let mut two = known(&[], &["b"]); // It has not joined yet.
+    again.complete(&mut two, &me, NOW_MS + 20);
+    assert_eq!((two.counted.len(), two.present), (3, 2));
+    assert!(two.is_majority_present());
+    // One leaves by plan, the other one stays away; a clock that was ahead counts as right.
+    let mut left = known(&["a"], &[]);
+    left.left.insert("b".into());
+    assert!(again.complete(&mut left, &me, NOW_MS - 1_000));
+    assert_eq!((left.counted.len(), left.present), (2, 1));
+    let mut later = known(&["a"], &[]);
+    assert!(again.complete(&mut later, &me, NOW_MS + MEMORY_MS));
+    assert_eq!((later.counted.len(), later.present), (1, 1));
 }
 
 fn replica(node: usize) -> Replica {
@@ -87,12 +137,12 @@ proptest! {
         prop_assert!(sync(&mut one, &mut other));
         prop_assert_eq!(all(&one), all(&model));
         prop_assert_eq!(all(&other), all(&model));
-        prop_assert_eq!(one.differences(&other.digest(NOW_MS), NOW_MS), None);
+        prop_assert_eq!(one.differences(&other.digest()), None);
     }
 
     #[test]
     fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-        for start in [&[][..], &[TAG, 1]] {
+        for start in [&[][..], &[TAG, 2]] {
             let bytes = [start, &bytes].concat();
             let _ = (Question::read(&bytes), Answer::read(&bytes));
         }
@@ -102,27 +152,56 @@ proptest! {
 /// As two members do it, by their messages. Whether they ended equal.
 fn sync(one: &mut Replica, other: &mut Replica) -> bool {
     for _ in 0..20 {
-        let question = Question::Compare(one.digest(NOW_MS)).write();
+        let question = Question::Compare(one.digest()).write();
         let Some(Question::Compare(digest)) = Question::read(&question) else {
             return false;
         };
-        let Some(known) = other.differences(&digest, NOW_MS) else {
+        match other.meet(&digest) {
+            Meeting::Good => {}
+            Meeting::TheyAreStale => {
+                *one = Replica::new(one.me().clone());
+                continue;
+            }
+            Meeting::WeAreStale => return false,
+        }
+        let Some(known) = other.differences(&digest) else {
             return true;
         };
         let answer = Answer::Different {
-            digest: other.digest(NOW_MS),
+            digest: other.digest(),
             known,
         };
         let Some(Answer::Different { digest, known }) = Answer::read(&answer.write()) else {
             return false;
         };
-        let exchange = one.exchange(&digest, &known, NOW_MS);
-        merge(other, &exchange.entries);
-        let told = exchange.wanted.iter().filter_map(|name| other.get(name));
-        let told: Vec<_> = told.cloned().collect();
-        merge(one, &told);
+        match one.meet(&digest) {
+            Meeting::Good => {}
+            Meeting::WeAreStale => {
+                *one = Replica::new(one.me().clone());
+                continue;
+            }
+            Meeting::TheyAreStale => return false,
+        }
+        let exchange = one.exchange(&digest, &known);
+        if exchange == Exchange::default() {
+            return true;
+        }
+        if other.finds_stale(one.past().mark, &exchange.entries) {
+            *one = Replica::new(one.me().clone());
+            continue;
+        }
+        merge_held(other, exchange.entries);
+        let told = exchange.wanted.iter().filter_map(|name| other.held(name));
+        merge_held(one, told.collect());
     }
     false
+}
+
+/// What a node that has an entry writes after it.
+fn next(entry: &Entry, revision: u64, node: u8, text: Option<u8>) -> Arc<Entry> {
+    let mut next = (*self::entry(1, revision, node, text)).clone();
+    next.knows = entry.known_by_next();
+    Arc::new(next)
 }
 
 #[test]
@@ -130,26 +209,18 @@ fn only_writers_that_do_not_know_of_each_other_are_reported() {
     let mut replica = replica(0);
     let first = entry(1, 10, 0, Some(1));
     merge(&mut replica, std::slice::from_ref(&first));
-    let mut next = (*entry(1, 20, 1, Some(2))).clone();
-    next.parent = Some(first.version.clone());
-    let next = Arc::new(next);
+    let second = next(&first, 20, 1, Some(2));
     // One that was made after another one that never came here.
-    let mut later = (*entry(1, 40, 1, None)).clone();
-    later.parent = Some(Version {
-        revision: 30,
-        node: "node-2".into(),
-    });
-    for entry in [&next, &Arc::new(later)] {
-        let verdict = replica.judge(vec![entry.clone()], NOW_MS);
+    let fourth = next(&next(&second, 30, 2, Some(3)), 40, 1, None);
+    for entry in [&second, &fourth] {
+        let verdict = replica.judge(held(std::slice::from_ref(entry)));
         assert_eq!((verdict.taken.len(), verdict.lost.len()), (1, 0));
         assert!(replica.take(&verdict).is_empty());
     }
-    // Of the same time as `next`: it loses, and is reported once.
-    let mut rival = (*entry(1, 35, 2, Some(3))).clone();
-    rival.parent = Some(first.version.clone());
-    let rival = Arc::new(rival);
+    // Of the same time as `second`: it loses, and is reported once.
+    let rival = next(&first, 35, 2, Some(3));
     for times in [1, 0] {
-        let verdict = replica.judge(vec![rival.clone()], NOW_MS);
+        let verdict = replica.judge(held(std::slice::from_ref(&rival)));
         assert!(verdict.taken.is_empty() && verdict.beaten.len() == 1);
         let lost = replica.take(&verdict);
         assert_eq!(lost.len(), times);
@@ -158,35 +229,53 @@ fn only_writers_that_do_not_know_of_each_other_are_reported() {
 }
 
 #[test]
-fn removals_are_forgotten_and_do_not_come_back() {
-    let (mut one, mut other) = (replica(0), replica(1));
-    let old = entry(1, 10, 0, Some(1));
-    let removal = entry(1, 20, 0, None);
-    merge(&mut one, std::slice::from_ref(&removal));
-    merge(&mut other, std::slice::from_ref(&old));
-    let later_ms = NOW_MS + REMOVAL_LIFETIME_MS;
-    // Where the former entry is, an old removal counts still.
-    let verdict = other.judge(vec![removal.clone()], later_ms);
-    assert_eq!(verdict.taken, std::slice::from_ref(&removal));
-    one.purge(later_ms - 1);
-    assert_eq!(one.entries().count(), 1);
-    let with_it = one.digest(later_ms);
-    one.purge(later_ms);
-    assert_eq!(one.entries().count(), 0);
-    assert_eq!(
-        one.digest(later_ms),
-        with_it,
-        "others may not have purged yet"
-    );
-    assert!(one.judge(vec![removal], later_ms).taken.is_empty());
-    // Who was away for longer is told so.
-    one.mark(later_ms);
-    other.mark(NOW_MS - 1);
-    assert!(one.finds_stale(other.mark_ms()));
-    assert!(!other.finds_stale(one.mark_ms()));
-    other.mark(NOW_MS + 1);
-    assert!(!one.finds_stale(other.mark_ms()));
-    assert!(!one.finds_stale(None), "a new member");
+fn a_loser_is_reported_also_if_the_other_side_wrote_twice() {
+    let mut replica = replica(0);
+    let rival = entry(1, 15, 0, Some(1));
+    merge(&mut replica, std::slice::from_ref(&rival));
+    let first = entry(1, 20, 1, Some(2));
+    let second = next(&first, 30, 1, Some(3));
+    let verdict = replica.judge(held(std::slice::from_ref(&second)));
+    let lost = replica.take(&verdict);
+    assert_eq!(lost.len(), 1);
+    assert_eq!((&lost[0].loser, &lost[0].winner), (&rival, &second));
+}
+
+proptest! {
+    /// Two sides write, each after some of what there is; the model keeps all ancestors.
+    #[test]
+    fn who_knew_of_whom_is_known_exactly(
+        writes in prop::collection::vec((0..12_u8, any::<prop::sample::Index>()), 1..30)
+    ) {
+        let mut all: Vec<(Arc<Entry>, BTreeSet<usize>)> = Vec::new();
+        for (at, (node, after)) in writes.into_iter().enumerate() {
+            // A node knows of its own last write, and may have seen a later one.
+            let name = format!("node-{node}");
+            let own = all.iter().rposition(|(entry, _)| *entry.version.node == *name);
+            let seen = after.index(all.len() + 1).checked_sub(1);
+            let before = own.max(seen);
+            let knows_own = own.is_none_or(|own| before.is_some_and(|before| {
+                before == own || all[before].1.contains(&own)
+            }));
+            if !knows_own {
+                continue;
+            }
+            let revision = 10 * (at as u64 + 1);
+            let (made, mut ancestors) = match before {
+                None => (entry(1, revision, node, Some(0)), BTreeSet::new()),
+                Some(before) => {
+                    let (entry, ancestors) = &all[before];
+                    (next(entry, revision, node, Some(0)), ancestors.clone())
+                }
+            };
+            ancestors.extend(before);
+            prop_assert!(made.is_sound());
+            for (other, (entry, _)) in all.iter().enumerate() {
+                prop_assert_eq!(made.is_unaware_of(entry), !ancestors.contains(&other));
+            }
+            all.push((made, ancestors));
+        }
+    }
 }
 
 #[test]
@@ -206,10 +295,10 @@ fn a_batch_is_exchanged_as_a_whole() {
     merge(&mut one, &entries);
     for is_push in [true, false] {
         let exchange = match is_push {
-            true => one.exchange(&other.digest(NOW_MS), &[], NOW_MS),
+            true => one.exchange(&other.digest(), &[]),
             false => {
-                let known = one.differences(&other.digest(NOW_MS), NOW_MS).unwrap();
-                other.exchange(&one.digest(NOW_MS), &known, NOW_MS)
+                let known = one.differences(&other.digest()).unwrap();
+                other.exchange(&one.digest(), &known)
             }
         };
         let count = exchange.entries.len() + exchange.wanted.len();
@@ -300,9 +389,8 @@ impl Cluster {
             let text = (!is_removal).then_some(self.texts);
             let mut new = (*entry(*name, 1, 0, text)).clone();
             new.version = version.clone();
-            new.parent = self.replicas[by]
-                .get(&new.name)
-                .map(|one| one.version.clone());
+            let former = self.replicas[by].get(&new.name);
+            new.knows = former.map_or_else(Vec::new, |one| one.known_by_next());
             entries.push(Arc::new(new));
         }
         let mut ballot = self.members.ballot();
@@ -340,7 +428,7 @@ proptest! {
         let mut cluster = Cluster {
             replicas: (0..NODES).map(replica).collect(),
             sides: vec![true; NODES],
-            members: Members { counted: names.collect(), present: NODES, others: vec![] },
+            members: Members { counted: names.collect(), present: NODES, ..Members::default() },
             confirmed: BTreeMap::new(),
             written: Vec::new(),
             texts: 0,
@@ -393,7 +481,7 @@ fn a_majority_is_more_than_half_of_those_that_count() {
         let members = Members {
             counted,
             present: needed - 1,
-            others: vec![],
+            ..Members::default()
         };
         assert_eq!(members.majority(), needed);
         assert!(!members.is_majority_present());

@@ -210,6 +210,10 @@ fn a_table_larger_than_a_frame_goes_in_parts() {
     };
     let heavy = |n: usize| HeavyTarget {
         zone: crate::member::ZoneId(u64::MAX),
+        replica: crate::Replica {
+            index: u8::MAX,
+            count: u8::MAX,
+        },
         job: JobId(u64::MAX),
         key: u64::MAX - HEAVY_MAX as u64 + n as u64,
         samples_per_s: u32::MAX,
