@@ -3,11 +3,12 @@
 use crate::cursor::CursorSet;
 use crate::error::{Damage, ReadError};
 use crate::format::{CURSOR_FILE, QUARANTINE_DIR};
-use crate::recovery::{Recovered, recover, samples_between};
+use crate::recovery::{Recovered, recover, recover_readable, samples_between};
 use crate::scrape::Position;
 use crate::segment::header::file_name;
 use crate::segments::{Deletion, DeletionCause, Segments, start_of};
 use crate::storage::Storage;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,9 @@ pub struct Backlog {
     deletions: Vec<Deletion>,
     /// Released, and the file is there still.
     to_delete: Vec<u64>,
+    /// Kept for people when released.
+    set_aside: BTreeSet<u64>,
+    unreadable: Vec<ReadError>,
     end: Position,
 }
 
@@ -32,14 +36,30 @@ impl Backlog {
     /// # Errors
     /// The directory or a file in it cannot be read or changed.
     pub fn open(storage: Arc<dyn Storage>, dir: PathBuf) -> Result<Self, ReadError> {
+        let found = recover(&*storage, &dir, u64::MAX)?;
+        Ok(Self::of(storage, dir, found))
+    }
+
+    /// Same, without the files that cannot be read: these stay where they are, for a later start.
+    /// Until then nothing is saved of how far endpoints are, as that would pass over them.
+    ///
+    /// # Errors
+    /// The directory cannot be listed.
+    pub fn open_readable(storage: Arc<dyn Storage>, dir: PathBuf) -> Result<Self, ReadError> {
+        let found = recover_readable(&*storage, &dir)?;
+        Ok(Self::of(storage, dir, found))
+    }
+
+    fn of(storage: Arc<dyn Storage>, dir: PathBuf, found: Recovered) -> Self {
         let Recovered {
             segments,
             cursors,
             damage,
+            unreadable,
             ..
-        } = recover(&*storage, &dir, u64::MAX)?;
+        } = found;
         let last = segments.iter().next_back().map(|info| info.segment);
-        Ok(Self {
+        Self {
             storage,
             dir,
             end: start_of(last.map_or(0, |last| last + 1)),
@@ -48,12 +68,31 @@ impl Backlog {
             damage,
             deletions: Vec::new(),
             to_delete: Vec::new(),
-        })
+            set_aside: BTreeSet::new(),
+            unreadable,
+        }
     }
 
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What `open_readable` left out.
+    pub fn unreadable(&self) -> &[ReadError] {
+        &self.unreadable
+    }
+
+    /// Whether a segment was left out, which is not sent then and stays.
+    pub fn lacks_segments(&self) -> bool {
+        let mut paths = self.unreadable.iter().map(|error| &error.path);
+        paths.any(|path| !path.ends_with(CURSOR_FILE))
+    }
+
+    /// A segment could not be read to its end: when it is released, its file goes to the
+    /// quarantine.
+    pub fn set_aside(&mut self, segment: u64) {
+        self.set_aside.insert(segment);
     }
 
     /// Its segments; read them with a `LogReader` on `dir()`.
@@ -83,7 +122,8 @@ impl Backlog {
     }
 
     /// Deletes what every endpoint has acknowledged, saves the cursors; true when nothing is left
-    /// and the directory is gone. Blocking.
+    /// to send: the directory is gone then, unless segments were left out. These stay, and the
+    /// cursors with them, as they say what of them is to be sent. Blocking.
     ///
     /// # Errors
     /// A file cannot be deleted or written; call again later.
@@ -94,13 +134,18 @@ impl Backlog {
             self.deletions.extend(released);
         }
         while let Some(segment) = self.to_delete.last() {
-            remove(&*self.storage, &self.dir.join(file_name(*segment)))?;
+            match self.set_aside.contains(segment) {
+                true => self.quarantine(*segment)?,
+                false => remove(&*self.storage, &self.dir.join(file_name(*segment)))?,
+            }
             self.to_delete.pop();
         }
         if self.segments.count() > 0 {
             return self.save_cursors().map(|()| false);
         }
-        self.remove_dir()?;
+        if !self.lacks_segments() {
+            self.remove_dir()?;
+        }
         Ok(true)
     }
 
@@ -144,16 +189,34 @@ impl Backlog {
     }
 
     fn save_cursors(&mut self) -> Result<(), ReadError> {
-        if self.cursors.dirty()
-            && let Some(slot) = self.cursors.encode()
-        {
+        if self.cursors.dirty() && self.unreadable.is_empty() {
             let path = self.dir.join(CURSOR_FILE);
+            let too_many = || io::Error::other("too many endpoints for the largest slot");
+            let slot = self
+                .cursors
+                .encode()
+                .ok_or_else(|| ReadError::new("write", &path, too_many()))?;
             self.storage
                 .write_at(&path, slot.offset, &slot.bytes)
                 .map_err(|source| ReadError::new("write", &path, source))?;
             self.cursors.saved(&slot);
         }
         Ok(())
+    }
+
+    fn quarantine(&self, segment: u64) -> Result<(), ReadError> {
+        let path = self.dir.join(file_name(segment));
+        let quarantine = self.dir.join(QUARANTINE_DIR);
+        let moved = self.storage.create_dir_all(&quarantine).and_then(|()| {
+            self.storage
+                .rename(&path, &quarantine.join(file_name(segment)))
+        });
+        match moved {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(ReadError::new("move to quarantine", &path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Removes the directory; quarantined bytes keep it alive, as they should.

@@ -32,6 +32,11 @@ pub struct CursorSet {
     saved_changes: u64,
     /// Of the slot written last.
     generation: u64,
+    /// How often the slots' size was doubled: in the slot written last, and from now on.
+    saved_doublings: u32,
+    doublings: u32,
+    /// Saves that came to nothing.
+    failed_saves: u64,
     configured: bool,
     /// Removed endpoints that hold nothing back; not saved.
     let_go: std::collections::BTreeSet<Box<str>>,
@@ -52,9 +57,11 @@ impl CursorSet {
 
     /// Those that hold segments back.
     pub fn holding(&self) -> impl Iterator<Item = &Cursor> {
-        self.iter().filter(|cursor| {
-            cursor.removed_at_ms.is_none() || !self.let_go.contains(&cursor.endpoint)
-        })
+        self.iter().filter(|cursor| self.holds(cursor))
+    }
+
+    fn holds(&self, cursor: &Cursor) -> bool {
+        cursor.removed_at_ms.is_none() || !self.let_go.contains(&cursor.endpoint)
     }
 
     /// The endpoint is configured: it gets a cursor at `start` unless it has one (then that one is
@@ -203,6 +210,17 @@ impl CursorSet {
         self.changes != self.saved_changes
     }
 
+    /// A save came to nothing; gives how many have.
+    pub fn save_failed(&mut self) -> u64 {
+        self.failed_saves += 1;
+        self.failed_saves
+    }
+
+    /// Saves that came to nothing since the start.
+    pub fn failed_saves(&self) -> u64 {
+        self.failed_saves
+    }
+
     /// The highest segment that a cursor names.
     pub fn segment_max(&self) -> Option<u64> {
         self.cursors
@@ -214,6 +232,8 @@ impl CursorSet {
     /// Takes in the cursors read from disk, but for endpoints that have one.
     pub(crate) fn adopt(&mut self, found: CursorSet) {
         self.generation = self.generation.max(found.generation);
+        self.saved_doublings = self.saved_doublings.max(found.saved_doublings);
+        self.doublings = self.doublings.max(found.doublings);
         for cursor in found.cursors {
             if let Err(index) = self.find(&cursor.endpoint) {
                 self.cursors.insert(index, cursor);
@@ -347,7 +367,7 @@ mod tests {
 
     #[test]
     fn damage_to_one_slot_leaves_the_other() {
-        let (bytes, last, before) = file();
+        let (bytes, mut last, before) = file();
         let used = last.encode().unwrap().bytes.len();
         // Generation 4 is in the first slot, 3 in the second.
         for at in 0..used {

@@ -67,17 +67,20 @@ pub enum DamageKind {
     Reference,
     /// A frame of a newer version than this program knows.
     Version,
+    /// A place that the disk does not give back, though it was asked for some time.
+    Unreadable,
 }
 
 impl DamageKind {
     /// All, in the order of `LogStats::damage`.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::SegmentHeader,
         Self::Frame,
         Self::TornTail,
         Self::Content,
         Self::Reference,
         Self::Version,
+        Self::Unreadable,
     ];
 
     /// A word for metrics.
@@ -89,6 +92,7 @@ impl DamageKind {
             Self::Content => "content",
             Self::Reference => "reference",
             Self::Version => "newer_version",
+            Self::Unreadable => "unreadable",
         }
     }
 }

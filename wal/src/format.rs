@@ -2,6 +2,8 @@
 
 /// Version of the segment format and of every frame kind.
 pub const VERSION: u8 = 1;
+/// Version of the segment format where only parts of the segment are kept, as a map says.
+pub const THINNED_VERSION: u8 = 2;
 /// First bytes of a segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"RSCRWAL1";
 /// Last bytes of a closed segment file.
@@ -26,10 +28,15 @@ pub const SEGMENT_BYTES_LIMIT: u32 = 0xf000_0000;
 pub const FILE_BYTES_LIMIT: u32 = 0xffff_0000;
 /// Flag of a frame: the payload is a zstd frame that holds its decompressed size.
 pub const FLAG_ZSTD: u8 = 1;
-/// Offset of the second slot of a cursor file, and the largest size of a slot (bytes).
+/// Offset of the second slot of a cursor file, and the largest size of a slot (bytes), until that
+/// is too small.
 pub const CURSOR_SLOT_BYTES: usize = 1 << 20;
+/// How often that doubles at most, where there are very many endpoints.
+pub const CURSOR_SLOT_DOUBLINGS_MAX: u32 = 6;
 /// Name of the cursor file in a shard's directory.
 pub const CURSOR_FILE: &str = "cursors";
+/// Name of the file with which a disk is tried that has failed.
+pub const TRIAL_FILE: &str = "trial";
 /// Name of the directory for damaged bytes in a shard's directory.
 pub const QUARANTINE_DIR: &str = "quarantine";
 /// First bytes of a cursor slot.
@@ -56,7 +63,12 @@ pub enum Kind {
     Index = 6,
     /// Where the index is; the file's last bytes.
     Trailer = 7,
+    /// Which parts of a thinned segment its file holds; never among the frames of a segment.
+    Map = 8,
 }
+
+/// One more than the highest `Kind`.
+pub const KINDS: usize = 9;
 
 impl Kind {
     /// The kind numbered `byte`.
@@ -69,6 +81,7 @@ impl Kind {
             5 => Self::Record,
             6 => Self::Index,
             7 => Self::Trailer,
+            8 => Self::Map,
             _ => return None,
         })
     }

@@ -33,6 +33,7 @@ pub fn reader(bytes: &[u8]) {
         salt: 0,
         created_ms: 0,
         replaces: None,
+        map_bytes: 0,
     };
     header.encode(&mut with_header);
     with_header.extend_from_slice(bytes);
@@ -73,6 +74,7 @@ pub fn directory(mut bytes: &[u8]) {
                     from,
                     until_segment: segment,
                 }),
+                map_bytes: 0,
             };
             header.encode(&mut file);
         }

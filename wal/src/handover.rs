@@ -36,6 +36,7 @@ pub fn encode(scrapes: &[Arc<Scrape>]) -> Vec<u8> {
         salt: 0,
         created_ms: 0,
         replaces: None,
+        map_bytes: 0,
     };
     let mut encoder = Encoder::new();
     let mut writer = SegmentWriter::new(header, Vec::new(), scrapes.len() as u64);

@@ -1,9 +1,9 @@
 //! Scrapes -> an append-only log, one directory per shard -> scrapes.
 //!
 //! In reading order: what is logged (`definition`, `scrape`), the live log of a shard (`log`),
-//! where endpoints stand in it (`cursor`), the files (`storage`, `segments`, `reader`), what a
-//! start finds (`recovery`, `backlog`), what goes to another node (`handover`), and what looks at
-//! all this from outside (`tools`, `fuzz`, `stats`).
+//! where endpoints stand in it (`cursor`), the files (`storage`, `segments`, `reader`, `thin`),
+//! what a start finds (`recovery`, `backlog`), what goes to another node (`handover`), and what
+//! looks at all this from outside (`tools`, `fuzz`, `stats`).
 
 mod codec;
 pub mod format;
@@ -20,6 +20,7 @@ mod moved;
 pub mod pool;
 pub mod segments;
 pub mod tail;
+pub mod thin;
 
 pub mod handover;
 pub mod reader;

@@ -27,12 +27,18 @@ pub struct ScrapePool {
 #[derive(Debug, Default)]
 struct Kept {
     /// By capacity.
-    values: AHashMap<usize, Vec<Vec<f64>>>,
+    values: AHashMap<usize, Spare<Vec<f64>>>,
     /// Each the only reference to its record, which is `nothing`.
-    heads: Vec<Arc<Scrape>>,
+    heads: Spare<Arc<Scrape>>,
     bytes: usize,
-    /// The least that `bytes` was since the last `shrink`: so much was of no use.
-    bytes_unused: usize,
+}
+
+/// What is kept of one size.
+#[derive(Debug)]
+struct Spare<T> {
+    all: Vec<T>,
+    /// The least that there were since the last `shrink`: so many were of no use.
+    unused: usize,
 }
 
 impl ScrapePool {
@@ -70,10 +76,10 @@ impl ScrapePool {
     pub fn values(&self, len: usize) -> Vec<f64> {
         let capacity = rounded(len);
         let mut kept = self.kept.borrow_mut();
-        let spare = kept.values.get_mut(&capacity).and_then(Vec::pop);
+        let spare = kept.values.get_mut(&capacity).and_then(Spare::take);
         match spare {
             Some(values) => {
-                kept.take(capacity * size_of::<f64>());
+                kept.bytes -= values_bytes(capacity);
                 values
             }
             None => Vec::with_capacity(capacity),
@@ -84,8 +90,8 @@ impl ScrapePool {
     pub fn share(&self, scrape: Scrape) -> Arc<Scrape> {
         let head = {
             let mut kept = self.kept.borrow_mut();
-            let head = kept.heads.pop();
-            kept.take(if head.is_some() { HEAD_BYTES } else { 0 });
+            let head = kept.heads.take();
+            kept.bytes -= if head.is_some() { HEAD_BYTES } else { 0 };
             head
         };
         if let Some(mut head) = head
@@ -106,16 +112,18 @@ impl ScrapePool {
         let mut kept = self.kept.borrow_mut();
         if kept.bytes + HEAD_BYTES <= POOL_BYTES_MAX {
             kept.bytes += HEAD_BYTES;
-            kept.heads.push(scrape);
+            kept.heads.all.push(scrape);
         }
-        let bytes = values.capacity() * size_of::<f64>();
-        if kept.bytes + bytes <= POOL_BYTES_MAX && rounded(values.capacity()) == values.capacity() {
+        let bytes = values_bytes(values.capacity());
+        let is_a_size = bytes > 0 && rounded(values.capacity()) == values.capacity();
+        if is_a_size && kept.bytes + bytes <= POOL_BYTES_MAX {
             let mut values = values;
             values.clear();
             kept.bytes += bytes;
             kept.values
                 .entry(values.capacity())
                 .or_default()
+                .all
                 .push(values);
         }
     }
@@ -125,28 +133,17 @@ impl ScrapePool {
     /// bytes that were freed.
     pub fn shrink(&self) -> usize {
         let mut kept = self.kept.borrow_mut();
-        let before = kept.bytes;
-        let unused = kept.bytes_unused.saturating_sub(POOL_BYTES_MIN);
-        let goal = before - unused / 2;
-        while kept.bytes > goal {
-            // The size of which most is kept: the others are used more.
-            let most = kept
-                .values
-                .iter_mut()
-                .max_by_key(|(capacity, spare)| **capacity * spare.len());
-            let freed = match most.and_then(|(capacity, spare)| spare.pop().map(|_| *capacity)) {
-                Some(capacity) => capacity * size_of::<f64>(),
-                None if kept.heads.pop().is_some() => HEAD_BYTES,
-                None => break,
-            };
-            kept.bytes -= freed;
+        let of_values = kept.values.iter();
+        let of_values = of_values.map(|(capacity, spare)| values_bytes(*capacity) * spare.unused);
+        let unused = of_values.sum::<usize>() + HEAD_BYTES * kept.heads.unused;
+        let share = (unused.saturating_sub(POOL_BYTES_MIN) / 2, unused.max(1));
+        let mut freed = HEAD_BYTES * kept.heads.shrink(share);
+        for (capacity, spare) in &mut kept.values {
+            freed += values_bytes(*capacity) * spare.shrink(share);
         }
-        kept.values.retain(|_, spare| !spare.is_empty());
-        kept.values
-            .values_mut()
-            .for_each(|spare| spare.shrink_to(2 * spare.len()));
-        kept.bytes_unused = kept.bytes;
-        before - kept.bytes
+        kept.values.retain(|_, spare| !spare.all.is_empty());
+        kept.bytes -= freed;
+        freed
     }
 
     /// Frees everything.
@@ -160,10 +157,29 @@ impl ScrapePool {
     }
 }
 
-impl Kept {
-    fn take(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        self.bytes_unused = self.bytes_unused.min(self.bytes);
+impl<T> Spare<T> {
+    fn take(&mut self) -> Option<T> {
+        let taken = self.all.pop()?;
+        self.unused = self.unused.min(self.all.len());
+        Some(taken)
+    }
+
+    /// Frees a share, as a fraction, of what was not used since the last call; says how many.
+    fn shrink(&mut self, (part, whole): (usize, usize)) -> usize {
+        let count = (self.unused * part).div_ceil(whole).min(self.unused);
+        self.all.truncate(self.all.len() - count);
+        self.all.shrink_to(2 * self.all.len());
+        self.unused = self.all.len();
+        count
+    }
+}
+
+impl<T> Default for Spare<T> {
+    fn default() -> Self {
+        Self {
+            all: Vec::new(),
+            unused: 0,
+        }
     }
 }
 
@@ -171,6 +187,10 @@ impl Default for ScrapePool {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn values_bytes(capacity: usize) -> usize {
+    capacity * size_of::<f64>()
 }
 
 /// The capacity for `len` values: few sizes, so that the memory of one target suits another.
@@ -236,24 +256,37 @@ mod tests {
         assert_eq!(pool.bytes(), 0);
     }
 
-    #[test]
-    fn what_a_burst_left_goes_and_what_is_used_stays() {
+    /// After a burst of records nine times as many as are used on.
+    fn a_burst(len: usize, count: usize) {
         let pool = ScrapePool::new();
         let used = |count: usize| {
-            let records: Vec<_> = (0..count).map(|_| scrape(&pool, 1_000)).collect();
+            let records: Vec<_> = (0..count).map(|_| scrape(&pool, len)).collect();
             records.into_iter().for_each(|record| pool.give(record));
         };
-        used(900);
+        used(9 * count);
         assert_eq!(pool.shrink(), 0, "all of it is new");
         for _ in 0..40 {
-            used(100);
+            used(count);
             pool.shrink();
         }
         let steady = pool.bytes();
-        let hundred = 100 * (1_000 * size_of::<f64>() + HEAD_BYTES);
-        assert!(steady >= hundred, "{steady}");
-        assert!(steady < hundred + POOL_BYTES_MIN + hundred / 4, "{steady}");
-        used(100);
+        let needed = count * (rounded(len) * size_of::<f64>() + HEAD_BYTES);
+        assert!(steady >= needed, "{steady} of {needed}");
+        assert!(steady < needed + POOL_BYTES_MIN + needed / 4, "{steady}");
+        used(count);
         assert_eq!(pool.bytes(), steady, "nothing was allocated");
+    }
+
+    #[test]
+    fn what_a_burst_left_goes_and_what_is_used_stays() {
+        a_burst(1_000, 100);
+    }
+
+    /// Their heads are more than their values, or as much.
+    #[test]
+    fn of_small_records_heads_go_as_well_as_values() {
+        for len in [0, 1, 8, 24, 100] {
+            a_burst(len, 2_000);
+        }
     }
 }

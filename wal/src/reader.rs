@@ -168,6 +168,10 @@ impl LogReader {
                     _ => return Ok(None),
                 }
             }
+            offset = file.stored_from(offset);
+            if offset >= limit {
+                return Ok(None);
+            }
             match self.step(file, offset, limit, wanted)? {
                 Step::Found(entry) => return Ok(Some(entry)),
                 Step::Next(next) => offset = next,

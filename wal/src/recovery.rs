@@ -1,28 +1,29 @@
 //! A directory after a start -> its segments, cursors, damage, and each target's last record.
 
+mod repair;
+
 use crate::codec::record::access_record;
 use crate::cursor::{self, CursorFile, CursorSet};
-use crate::error::{Damage, DamageKind, ReadError};
+use crate::error::{Damage, ReadError};
 use crate::format::{
-    CURSOR_FILE, CURSOR_SLOT_BYTES, FILE_BYTES_LIMIT, FRAMES_START, Kind, QUARANTINE_DIR,
+    CURSOR_FILE, CURSOR_SLOT_BYTES, CURSOR_SLOT_DOUBLINGS_MAX, FILE_BYTES_LIMIT, Kind,
 };
 use crate::scrape::Position;
 use crate::segment::file::{Fault, SegmentFile, Window};
-use crate::segment::header::{file_name, parse_file_name};
+use crate::segment::header::parse_file_name;
 use crate::segment::index::Index;
 use crate::segment::load::Loader;
 use crate::segment::scan::scan;
-use crate::segments::{SegmentInfo, Segments};
+use crate::segments::Segments;
 use crate::storage::{Storage, StorageFile};
 use crate::tail::Entry;
 use ahash::AHashSet;
+use repair::Repair;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Of one damaged place at most so many bytes are copied to the quarantine.
-const QUARANTINE_BYTES_MAX: u32 = 16 << 20;
 /// What `last_scrapes` keeps of definitions and keyframes (bytes).
 const CACHE_BYTES: usize = 64 << 20;
 
@@ -43,6 +44,8 @@ pub struct Recovered {
     /// Repairs that failed, as in a directory that cannot be written. The log is read as if they
     /// had been made; the next start tries them again.
     pub unrepaired: Vec<ReadError>,
+    /// What could not be read and was left out, by `recover_readable`.
+    pub unreadable: Vec<ReadError>,
 }
 
 /// The number for the first segment of this run: one more than any in the directory, and than any
@@ -64,10 +67,38 @@ pub fn next_segment(storage: &dyn Storage, dir: &Path) -> Result<u64, ReadError>
 /// # Errors
 /// The directory or a file cannot be read.
 pub fn recover(storage: &dyn Storage, dir: &Path, before: u64) -> Result<Recovered, ReadError> {
+    recover_or(storage, dir, before, &mut Err::<(), ReadError>)
+}
+
+/// As `recover` for a directory that nobody writes, but files that cannot be read are left out, and
+/// left where they are. Without its cursor file the directory has no cursors.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn recover_readable(storage: &dyn Storage, dir: &Path) -> Result<Recovered, ReadError> {
+    let mut unreadable = Vec::new();
+    let mut recovered = recover_or(storage, dir, u64::MAX, &mut |error| {
+        unreadable.push(error);
+        Ok(())
+    })?;
+    recovered.unreadable = unreadable;
+    Ok(recovered)
+}
+
+/// `leave_out`: says whether to go on without a file that cannot be read.
+fn recover_or(
+    storage: &dyn Storage,
+    dir: &Path,
+    before: u64,
+    leave_out: &mut dyn FnMut(ReadError) -> Result<(), ReadError>,
+) -> Result<Recovered, ReadError> {
     let CursorFile {
         cursors,
         slots_damaged,
-    } = read_cursors(storage, dir)?;
+    } = match read_cursors(storage, dir) {
+        Ok(file) => file,
+        Err(error) => leave_out(error).map(|()| CursorFile::default())?,
+    };
     let mut recovered = Recovered {
         segments: Segments::default(),
         cursors,
@@ -75,12 +106,13 @@ pub fn recover(storage: &dyn Storage, dir: &Path, before: u64) -> Result<Recover
         damage: Vec::new(),
         missing: Vec::new(),
         unrepaired: Vec::new(),
+        unreadable: Vec::new(),
     };
     let mut files = segment_files(storage, dir)?;
     files.retain(|(segment, _)| *segment < before);
     let gaps = files.windows(2).map(|pair| (pair[0].0 + 1, pair[1].0 - 1));
     recovered.missing = gaps.filter(|(first, last)| first <= last).collect();
-    let replaced = replaced(storage, dir, &files)?;
+    let replaced = replaced(storage, dir, &mut files, leave_out)?;
     let mut repair = Repair {
         storage,
         dir,
@@ -88,11 +120,15 @@ pub fn recover(storage: &dyn Storage, dir: &Path, before: u64) -> Result<Recover
         damage: &mut recovered.damage,
         unrepaired: &mut recovered.unrepaired,
     };
+    repair.remove_trial()?;
+    repair.remove_unfinished()?;
     for (segment, bytes) in files {
         let bytes = u32::try_from(bytes).map_or(FILE_BYTES_LIMIT, |b| b.min(FILE_BYTES_LIMIT));
         let end = replaced.get(&segment).copied();
-        if let Some(info) = repair.segment(segment, bytes, end)? {
-            recovered.segments.insert(info);
+        match repair.segment(segment, bytes, end) {
+            Ok(Some(info)) => recovered.segments.insert(info),
+            Ok(None) => {}
+            Err(error) => leave_out(error)?,
         }
     }
     if repair.changed
@@ -105,24 +141,32 @@ pub fn recover(storage: &dyn Storage, dir: &Path, before: u64) -> Result<Recover
     Ok(recovered)
 }
 
-/// Where segments end because a later one holds what follows.
+/// Where segments end because a later one holds what follows. Files without a header that can be
+/// read are not left in `files`.
 fn replaced(
     storage: &dyn Storage,
     dir: &Path,
-    files: &[(u64, u64)],
+    files: &mut Vec<(u64, u64)>,
+    leave_out: &mut dyn FnMut(ReadError) -> Result<(), ReadError>,
 ) -> Result<BTreeMap<u64, u32>, ReadError> {
+    let mut places = Vec::new();
+    let mut readable = Vec::with_capacity(files.len());
+    for (segment, bytes) in files.drain(..) {
+        match SegmentFile::open(storage, dir, segment) {
+            Ok(file) => places.extend(file.header.replaces.map(|place| (segment, place))),
+            Err(Fault::Io(error)) => {
+                leave_out(error)?;
+                continue;
+            }
+            Err(Fault::Damage(_)) => {}
+        }
+        readable.push((segment, bytes));
+    }
+    *files = readable;
     let mut ends = BTreeMap::new();
-    for (segment, _) in files {
-        let place = match SegmentFile::open(storage, dir, *segment) {
-            Ok(file) => file.header.replaces,
-            Err(Fault::Io(error)) => return Err(error),
-            Err(Fault::Damage(_)) => None,
-        };
-        let Some(place) = place else {
-            continue;
-        };
+    for (segment, place) in places {
         // Never itself, whatever it says.
-        let until = place.until_segment.min(*segment);
+        let until = place.until_segment.min(segment);
         let former = files.iter().map(|(segment, _)| *segment);
         for former in former.filter(|former| (place.from.segment..until).contains(former)) {
             let here = match former == place.from.segment {
@@ -287,7 +331,7 @@ pub(crate) fn read_cursors(storage: &dyn Storage, dir: &Path) -> Result<CursorFi
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(CursorFile::default()),
         Err(source) => return Err(ReadError::new("open", &path, source)),
     };
-    let bytes = read_whole(&*file, 2 * CURSOR_SLOT_BYTES)
+    let bytes = read_whole(&*file, (2 * CURSOR_SLOT_BYTES) << CURSOR_SLOT_DOUBLINGS_MAX)
         .map_err(|source| ReadError::new("read", &path, source))?;
     Ok(cursor::decode(&bytes))
 }
@@ -304,133 +348,4 @@ fn read_whole(file: &dyn StorageFile, bytes_max: usize) -> io::Result<Vec<u8>> {
     }
     bytes.truncate(got);
     Ok(bytes)
-}
-
-/// What changes a directory so that the next start finds it whole.
-struct Repair<'a> {
-    storage: &'a dyn Storage,
-    dir: &'a Path,
-    changed: bool,
-    damage: &'a mut Vec<Damage>,
-    unrepaired: &'a mut Vec<ReadError>,
-}
-
-impl Repair<'_> {
-    /// `end`: what comes at or after it stands in a later segment.
-    fn segment(
-        &mut self,
-        segment: u64,
-        bytes: u32,
-        end: Option<u32>,
-    ) -> Result<Option<SegmentInfo>, ReadError> {
-        let whole = |kind| Damage {
-            segment,
-            from: 0,
-            to: bytes,
-            kind,
-        };
-        let path = self.dir.join(file_name(segment));
-        let file = match SegmentFile::open(self.storage, self.dir, segment) {
-            Ok(file) => file,
-            Err(Fault::Io(error)) => return Err(error),
-            Err(Fault::Damage(DamageKind::Version)) => {
-                // Of a newer version: left where it is, for that.
-                self.damage.push(whole(DamageKind::Version));
-                return Ok(None);
-            }
-            Err(Fault::Damage(_)) if bytes < FRAMES_START => {
-                self.damage.push(whole(DamageKind::TornTail));
-                let removed = self.storage.remove(&path);
-                self.note("delete", &path, removed);
-                return Ok(None);
-            }
-            Err(Fault::Damage(kind)) => {
-                self.damage.push(whole(kind));
-                let moved = self
-                    .quarantine_dir()
-                    .and_then(|dir| self.storage.rename(&path, &dir.join(file_name(segment))));
-                self.note("move to quarantine", &path, moved);
-                return Ok(None);
-            }
-        };
-        let mut bytes = bytes;
-        if let Some(end) = end.filter(|end| *end < bytes) {
-            if end <= FRAMES_START {
-                let removed = self.storage.remove(&path);
-                self.note("delete", &path, removed);
-                return Ok(None);
-            }
-            let cut = self.storage.truncate(&path, u64::from(end));
-            self.note("cut what was written again of", &path, cut);
-            bytes = end;
-        }
-        let mut info = SegmentInfo {
-            segment,
-            bytes,
-            data_end: bytes,
-            written: bytes,
-            open: false,
-            settled: true,
-            records: 0,
-            samples: 0,
-            timestamp_ms_max: i64::MIN,
-            created_ms: file.header.created_ms,
-        };
-        let mut window = Window::new(64 << 10);
-        if end.is_none()
-            && let Some((index, data_end)) = file.index(&mut window)?
-        {
-            info.data_end = data_end;
-            info.records = index.records();
-            info.samples = index.samples_from(0);
-            info.timestamp_ms_max = index.timestamp_ms_max;
-            return Ok(Some(info));
-        }
-        let found = scan(&file, bytes)?;
-        for place in &found.damage {
-            if place.kind == DamageKind::TornTail {
-                let cut = self.storage.truncate(&path, u64::from(place.from));
-                self.note("cut the torn end of", &path, cut);
-                info.bytes = place.from;
-                info.written = place.from;
-            } else if place.kind != DamageKind::Version {
-                self.quarantine(&file, place)?;
-            }
-        }
-        info.data_end = found.data_end;
-        info.records = found.index.records();
-        info.samples = found.index.samples();
-        info.timestamp_ms_max = found.index.timestamp_ms_max();
-        self.damage.extend(found.damage);
-        Ok(Some(info))
-    }
-
-    /// Copies a damaged place to a file of its own.
-    fn quarantine(&mut self, file: &SegmentFile, place: &Damage) -> Result<(), ReadError> {
-        let to = place
-            .to
-            .min(place.from.saturating_add(QUARANTINE_BYTES_MAX));
-        let bytes = file.raw(place.from, to)?;
-        let name = format!("{:020}-{:010}.bytes", place.segment, place.from);
-        let path = self.dir.join(QUARANTINE_DIR).join(name);
-        let copied = self
-            .quarantine_dir()
-            .and_then(|_| self.storage.write_at(&path, 0, &bytes));
-        self.note("write", &path, copied);
-        Ok(())
-    }
-
-    fn quarantine_dir(&self) -> io::Result<PathBuf> {
-        let quarantine = self.dir.join(QUARANTINE_DIR);
-        self.storage.create_dir_all(&quarantine)?;
-        self.storage.sync_dir(self.dir)?;
-        Ok(quarantine)
-    }
-
-    fn note(&mut self, verb: &'static str, path: &Path, done: io::Result<()>) {
-        self.changed = true;
-        if let Err(source) = done {
-            self.unrepaired.push(ReadError::new(verb, path, source));
-        }
-    }
 }

@@ -67,11 +67,12 @@ pub(crate) enum OnDisk {
 pub struct SegmentInfo {
     /// Sequence number.
     pub segment: u64,
-    /// Size of the file (bytes), what is on its way included.
+    /// Size of the file (bytes), what is on its way included. Of a thinned segment less than the
+    /// offsets in it say.
     pub bytes: u32,
-    /// End of its records (bytes).
+    /// End of its records (an offset).
     pub data_end: u32,
-    /// How much of it is in the file (bytes).
+    /// How much of it is in the file (an offset).
     pub written: u32,
     /// True while records may still be added.
     pub open: bool,
@@ -117,6 +118,8 @@ pub struct Segments {
     bytes: u64,
     /// Segments below this number may be there but are not known yet.
     unknown_below: u64,
+    /// This one's file is being replaced: it must not go meanwhile.
+    held: Option<u64>,
 }
 
 impl Segments {
@@ -149,6 +152,11 @@ impl Segments {
     /// All, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &SegmentInfo> {
         self.by_number.values()
+    }
+
+    /// Same, from this number on.
+    pub(crate) fn iter_from(&self, segment: u64) -> impl Iterator<Item = &SegmentInfo> {
+        self.by_number.range(segment..).map(|(_, info)| info)
     }
 
     /// Bytes of all segments.
@@ -261,6 +269,7 @@ impl Segments {
             .map(|(_, info)| info)
             .filter(|info| {
                 info.settled
+                    && self.held != Some(info.segment)
                     && (info.segment < low_water.segment || info.data_end <= low_water.offset)
             })
             .map(|info| info.segment)
@@ -294,7 +303,7 @@ impl Segments {
             } else {
                 break;
             };
-            if !info.settled {
+            if !info.settled || self.held == Some(info.segment) {
                 break;
             }
             let info = *info;
@@ -307,6 +316,18 @@ impl Segments {
             });
         }
         deletions
+    }
+
+    /// Keeps a segment from being deleted until `let_go`; false: it is not there.
+    pub(crate) fn hold(&mut self, segment: u64) -> bool {
+        let is_there = self.by_number.contains_key(&segment);
+        self.held = is_there.then_some(segment);
+        is_there
+    }
+
+    /// What `hold` kept may go.
+    pub(crate) fn let_go(&mut self) {
+        self.held = None;
     }
 
     fn remove(&mut self, segment: u64) -> Option<SegmentInfo> {

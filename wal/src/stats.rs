@@ -19,6 +19,10 @@ pub struct LogStats {
     pub segments_created: u64,
     /// Segments deleted since every endpoint acknowledged them.
     pub segments_released: u64,
+    /// Segments made smaller, since what endpoints wait for was less than half of them.
+    pub segments_thinned: u64,
+    /// Bytes that this gave back.
+    pub thinned_bytes: u64,
     /// Segments deleted by the cap on bytes.
     pub segments_dropped_bytes: u64,
     /// Segments deleted by the cap on age.
@@ -34,7 +38,7 @@ pub struct LogStats {
     /// Bytes of those.
     pub damaged_bytes: u64,
     /// Those places by kind, in the order of `DamageKind::ALL`.
-    pub damage: [u64; 6],
+    pub damage: [u64; 7],
     /// Slots of the cursor file that could not be read at the start.
     pub cursor_slots_damaged: u64,
     /// Segments that were missing between others at the start.

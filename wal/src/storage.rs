@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -92,6 +92,7 @@ impl Storage for FsStorage {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(0o640)
             .open(path)?;
         file.write_all_at(bytes, offset)?;
         file.sync_data()

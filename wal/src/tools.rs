@@ -7,7 +7,7 @@
 use crate::codec::record::access_record;
 use crate::cursor::CursorFile;
 use crate::error::{Damage, DamageKind, ReadError};
-use crate::format::{CURSOR_FILE, FRAMES_START, Kind, TRAILER_FRAME_BYTES};
+use crate::format::{CURSOR_FILE, FRAMES_START, KINDS, Kind, TRAILER_FRAME_BYTES};
 use crate::reader::LogReader;
 use crate::recovery::{read_cursors, segment_files};
 use crate::scrape::Position;
@@ -38,7 +38,7 @@ pub struct SegmentReport {
     /// When it was begun, milliseconds since the Unix epoch.
     pub created_ms: i64,
     /// Frames and their bytes, headers and padding included, by `Kind as usize`; 0 is unused.
-    pub frames: [FrameCount; 8],
+    pub frames: [FrameCount; KINDS],
     /// Values and staleness markers.
     pub samples: u64,
     /// How values are coded: as the keyframe, 16-bit, 32-bit, 64-bit.
@@ -155,7 +155,7 @@ pub fn verify(
         }
     };
     let len = file.len()?;
-    report.bytes = u64::from(len);
+    report.bytes = file.stored_bytes()?;
     report.created_ms = file.header.created_ms;
     let mut window = Window::new(1 << 20);
     let index = file.index(&mut window)?;
@@ -241,7 +241,7 @@ fn count_frames(
     window: &mut Window,
     report: &mut SegmentReport,
 ) -> Result<(), ReadError> {
-    let mut offset = FRAMES_START;
+    let mut offset = file.stored_from(FRAMES_START);
     while offset < len {
         match file.frame(window, offset, len) {
             Ok((header, payload)) => {
@@ -261,13 +261,13 @@ fn count_frames(
                         *sum += count;
                     }
                 }
-                offset = offset.saturating_add(bytes);
+                offset = file.stored_from(offset.saturating_add(bytes));
             }
             Err(Fault::Io(error)) => return Err(error),
             Err(Fault::Damage(kind)) => {
                 let place = report.damage.iter().find(|place| place.from == offset);
                 match place {
-                    Some(place) if place.to > offset => offset = place.to,
+                    Some(place) if place.to > offset => offset = file.stored_from(place.to),
                     // After the records: an index or trailer that is torn.
                     _ => {
                         let kind = if len - offset <= TRAILER_FRAME_BYTES {

@@ -125,6 +125,14 @@ pub(crate) struct RouteIndexDisk {
     pub(crate) samples: Vec<u32>,
 }
 
+#[derive(Archive, Serialize, Debug, Default)]
+pub(crate) struct MapDisk {
+    /// Where each part that is kept begins; rising.
+    pub(crate) from: Vec<u32>,
+    /// Where it ends.
+    pub(crate) to: Vec<u32>,
+}
+
 /// Reads a payload in place. `bytes` must begin at an address that is a multiple of 16.
 macro_rules! access {
     ($type:ty, $bytes:expr) => {

@@ -66,6 +66,23 @@ impl CursorSet {
         mark.map(|mark| mark.low_water)
     }
 
+    /// Of all that are to get every record until some place, and hold segments back: where they
+    /// stand, and that place.
+    pub(crate) fn backfills(&self) -> impl Iterator<Item = (Position, Position)> {
+        let marks = self.cursors.iter();
+        marks.filter_map(|mark| {
+            let endpoint = mark.endpoint.strip_prefix(MARK)?;
+            let cursor = self.get(endpoint).filter(|cursor| self.holds(cursor))?;
+            Some((cursor.low_water, mark.low_water))
+        })
+    }
+
+    /// All identities that endpoints had before, each after that of the endpoint.
+    pub(crate) fn all_former(&self) -> impl Iterator<Item = (&str, &str)> {
+        let marks = self.cursors.iter();
+        marks.filter_map(|mark| mark.endpoint.strip_prefix(MARK)?.split_once(MARK))
+    }
+
     /// The endpoint has got there, or has gone.
     pub fn end_backfill(&mut self, endpoint: &str) {
         if let Ok(index) = self.find(&format!("{MARK}{endpoint}")) {

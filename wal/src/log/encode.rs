@@ -81,6 +81,7 @@ impl ShardLog {
             salt: self.options.salt,
             created_ms: now_ms,
             replaces: self.replaces.map(|(replaced, _)| replaced),
+            map_bytes: 0,
         };
         let open = SegmentWriter::new(header, self.buffer(), self.records_before);
         self.outbox.push_back(Write::Create { segment });

@@ -23,6 +23,7 @@ use std::sync::Arc;
 mod encode;
 mod options;
 mod retain;
+mod thin;
 
 pub use options::{LogOptions, Write};
 
@@ -59,6 +60,8 @@ pub struct ShardLog {
     write_bytes_before: usize,
     /// How many records the segment before had.
     records_before: u64,
+    /// Which segments were looked at, to be made smaller.
+    looks: thin::Looks,
 }
 
 /// How many write buffers are kept.
@@ -92,6 +95,7 @@ impl ShardLog {
             buffers: Vec::new(),
             write_bytes_before: 0,
             records_before: 0,
+            looks: thin::Looks::default(),
         }
     }
 

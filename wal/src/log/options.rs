@@ -32,6 +32,8 @@ pub struct LogOptions {
     pub retention_bytes_max: Option<u64>,
     /// Closed segments older than this are deleted, read or not (milliseconds). Default none.
     pub retention_age_ms_max: Option<i64>,
+    /// A segment that is smaller stays as it is, whoever needs it still (bytes). Default 64 KiB.
+    pub thin_bytes_min: u32,
     /// Random number of this run: checksums are salted with it, so that no exposed text can pass
     /// for a frame of the log.
     pub salt: u64,
@@ -52,6 +54,7 @@ impl Default for LogOptions {
             hold_until_synced: true,
             retention_bytes_max: None,
             retention_age_ms_max: None,
+            thin_bytes_min: 64 << 10,
             salt: 0,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::header::{HeaderFault, SegmentHeader, file_name, read_trailer};
 use super::index::Index;
+use super::map::{Map, ThinnedFile};
 use crate::codec::definition::plain_payload;
 use crate::error::{DamageKind, ReadError};
 use crate::format::{
@@ -12,6 +13,7 @@ use crate::storage::{Storage, StorageFile};
 use rkyv::util::AlignedVec;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Why a frame was not read.
 #[derive(Debug)]
@@ -28,6 +30,12 @@ impl From<DamageKind> for Fault {
     }
 }
 
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// A segment file with a sound header.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
@@ -35,6 +43,8 @@ pub(crate) struct SegmentFile {
     path: PathBuf,
     pub(crate) header: SegmentHeader,
     seed: u32,
+    /// Of a thinned segment: what of it is there.
+    map: Option<Arc<Map>>,
     /// Checksums are not looked at: only for fuzzing what lies behind them.
     pub(crate) trusting: bool,
 }
@@ -54,7 +64,15 @@ impl SegmentFile {
     /// # Errors
     /// `Damage(SegmentHeader)`: no sound header, or one of another segment.
     pub(crate) fn open(storage: &dyn Storage, dir: &Path, segment: u64) -> Result<Self, Fault> {
-        let path = dir.join(file_name(segment));
+        Self::open_at(storage, dir.join(file_name(segment)), segment)
+    }
+
+    /// Same, of a file with any name.
+    pub(crate) fn open_at(
+        storage: &dyn Storage,
+        path: PathBuf,
+        segment: u64,
+    ) -> Result<Self, Fault> {
         let file = storage
             .open(&path)
             .map_err(|source| Fault::Io(ReadError::new("open", &path, source)))?;
@@ -66,16 +84,48 @@ impl SegmentFile {
             Err(HeaderFault::Version) => return Err(DamageKind::Version.into()),
             _ => return Err(DamageKind::SegmentHeader.into()),
         };
+        let seed = header.seed();
+        let (file, map) = match header.map_bytes {
+            0 => (file, None),
+            bytes => {
+                let map = Map::read(&*file, seed, bytes)
+                    .map_err(|source| Fault::Io(ReadError::new("read", &path, source)))?
+                    .ok_or(DamageKind::SegmentHeader)?;
+                let map = Arc::new(map);
+                let file: Box<dyn StorageFile> = Box::new(ThinnedFile::new(file, map.clone()));
+                (file, Some(map))
+            }
+        };
         Ok(Self {
             file,
             path,
-            seed: header.seed(),
+            seed,
             header,
+            map,
             trusting: false,
         })
     }
 
-    /// Size of the file now, at most `FILE_BYTES_LIMIT`.
+    /// Whether only parts of the segment are there; their offsets are as they were.
+    pub(crate) fn is_thinned(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// The first place at or after `offset` that is not left out.
+    pub(crate) fn stored_from(&self, offset: u32) -> u32 {
+        let map = self.map.as_ref();
+        map.map_or(offset, |map| map.stored_from(offset))
+    }
+
+    /// Size of the file as it is on disk.
+    pub(crate) fn stored_bytes(&self) -> Result<u64, ReadError> {
+        match &self.map {
+            Some(map) => Ok(map.stored_bytes()),
+            None => self.len().map(u64::from),
+        }
+    }
+
+    /// Size of the file now, at most `FILE_BYTES_LIMIT`; what a thinned one leaves out counts.
     pub(crate) fn len(&self) -> Result<u32, ReadError> {
         let len = self
             .file
@@ -144,14 +194,17 @@ impl SegmentFile {
     ) -> Result<Option<u32>, ReadError> {
         let limit = limit.min(self.len()?);
         let mut offset = from.max(FRAMES_START).next_multiple_of(FRAME_ALIGN as u32);
-        while offset < limit {
+        loop {
+            offset = self.stored_from(offset);
+            if offset >= limit {
+                return Ok(None);
+            }
             match self.frame(window, offset, limit) {
                 Ok(_) | Err(Fault::Damage(DamageKind::Version)) => return Ok(Some(offset)),
                 Err(Fault::Io(error)) => return Err(error),
                 Err(Fault::Damage(_)) => offset += FRAME_ALIGN as u32,
             }
         }
-        Ok(None)
     }
 
     /// Bytes as they stand in the file; fewer at its end.
@@ -186,6 +239,11 @@ impl SegmentFile {
         len: u32,
         limit: u32,
     ) -> Result<Option<&'w [u8]>, Fault> {
+        // A frame is kept whole: what is left out is not read, nor is memory taken for it.
+        let limit = match &self.map {
+            Some(map) => map.kept_until(offset).min(limit),
+            None => limit,
+        };
         let Some(end) = offset.checked_add(len).filter(|end| *end <= limit) else {
             return Ok(None);
         };
@@ -245,7 +303,11 @@ impl Window {
 }
 
 /// Reads until the buffer is full or the file ends.
-fn read_full(file: &dyn StorageFile, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_full(
+    file: &dyn StorageFile,
+    offset: u64,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
     let mut got = 0;
     while got < buffer.len() {
         match file.read_at(offset + got as u64, &mut buffer[got..]) {

@@ -1,8 +1,8 @@
 //! A segment's number -> its file name; the two copies of its header; its trailer.
 
 use crate::format::{
-    FRAMES_START, Kind, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, TRAILER_FRAME_BYTES, TRAILER_MAGIC,
-    VERSION,
+    FRAMES_START, Kind, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC, THINNED_VERSION, TRAILER_FRAME_BYTES,
+    TRAILER_MAGIC, VERSION,
 };
 use crate::frame::{FrameHeader, append_frame, segment_seed};
 use crate::scrape::Position;
@@ -18,6 +18,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) created_ms: i64,
     /// What stands there is not to be read.
     pub(crate) replaces: Option<Replaced>,
+    /// Of a thinned segment: size of the frame that says what is kept (bytes); else 0.
+    pub(crate) map_bytes: u32,
 }
 
 /// Places whose records were written again, in later segments.
@@ -46,7 +48,12 @@ impl SegmentHeader {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut copy = [0u8; SEGMENT_HEADER_BYTES];
         copy[0..8].copy_from_slice(&SEGMENT_MAGIC);
-        copy[8..12].copy_from_slice(&u32::from(VERSION).to_le_bytes());
+        let version = match self.map_bytes {
+            0 => VERSION,
+            _ => THINNED_VERSION,
+        };
+        copy[8..12].copy_from_slice(&u32::from(version).to_le_bytes());
+        copy[12..16].copy_from_slice(&self.map_bytes.to_le_bytes());
         copy[16..24].copy_from_slice(&self.segment.to_le_bytes());
         copy[24..32].copy_from_slice(&self.salt.to_le_bytes());
         copy[32..40].copy_from_slice(&self.created_ms.to_le_bytes());
@@ -81,10 +88,14 @@ fn decode_copy(copy: &[u8]) -> Result<SegmentHeader, HeaderFault> {
     if copy[0..8] != SEGMENT_MAGIC || crc32c::crc32c(&copy[..60]) != crc {
         return Err(HeaderFault::Damaged);
     }
-    if word(8) as u32 != u32::from(VERSION) {
-        return Err(HeaderFault::Version);
-    }
+    let map_bytes = match (u8::try_from(word(8) as u32), (word(8) >> 32) as u32) {
+        (Ok(VERSION), _) => 0,
+        (Ok(THINNED_VERSION), 0) => return Err(HeaderFault::Damaged),
+        (Ok(THINNED_VERSION), map_bytes) => map_bytes,
+        _ => return Err(HeaderFault::Version),
+    };
     Ok(SegmentHeader {
+        map_bytes,
         segment: word(16),
         salt: word(24),
         created_ms: word(32) as i64,
@@ -102,6 +113,18 @@ fn decode_copy(copy: &[u8]) -> Result<SegmentHeader, HeaderFault> {
 pub(crate) fn file_name(segment: u64) -> String {
     format!("{segment:020}.wal")
 }
+
+/// Name of the file that becomes a segment's, once all that is kept of it is in there.
+pub(crate) fn thinned_name(segment: u64) -> String {
+    format!("{segment:020}{THINNED_SUFFIX}")
+}
+
+/// Whether `thinned_name` gives such names.
+pub(crate) fn is_thinned_name(name: &str) -> bool {
+    name.ends_with(THINNED_SUFFIX)
+}
+
+const THINNED_SUFFIX: &str = ".thinned";
 
 /// The segment of a file's name.
 pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
@@ -155,6 +178,7 @@ mod tests {
                 },
                 until_segment: 7,
             }),
+            map_bytes: 48,
         };
         let mut bytes = Vec::new();
         header.encode(&mut bytes);

@@ -195,7 +195,7 @@ impl IndexBuilder {
             Kind::Route => {
                 self.route(offset);
             }
-            Kind::Record | Kind::Index | Kind::Trailer => {}
+            Kind::Record | Kind::Index | Kind::Trailer | Kind::Map => {}
         }
     }
 

@@ -41,7 +41,11 @@ pub(crate) fn scan_each(
         closed: false,
     };
     let mut offset = FRAMES_START;
-    while offset < limit {
+    loop {
+        offset = file.stored_from(offset);
+        if offset >= limit {
+            break;
+        }
         let damaged = match file.frame(&mut window, offset, limit) {
             Ok((header, payload)) => {
                 let end = offset + header.frame_bytes();

@@ -168,7 +168,7 @@ fn move_cursors(
         return Ok(());
     }
     let path = dir.join(CURSOR_FILE);
-    let too_many = || io::Error::other("too many endpoints for one slot");
+    let too_many = || io::Error::other("too many endpoints for the largest slot");
     let slot = cursors
         .encode()
         .ok_or_else(|| ReadError::new("write", &path, too_many()))?;

@@ -100,7 +100,7 @@ pub fn walk(
     damage.append(&mut references);
     damage.sort_by_key(|place| place.from);
     Ok(Walked {
-        bytes: u64::from(len),
+        bytes: file.stored_bytes()?,
         data_end: found.data_end,
         created_ms: Some(file.header.created_ms),
         closed: found.closed,

@@ -122,6 +122,26 @@ fn a_file_torn_within_its_header_is_removed() {
 }
 
 #[test]
+fn what_a_trial_of_the_disk_left_is_removed() {
+    let bench = bench(&steps(3, &[1]), true);
+    let storage = MemoryStorage::new();
+    storage.set(
+        &segment_path(1),
+        bench.storage.get(&segment_path(1)).unwrap(),
+    );
+    storage.set(&dir().join("trial"), vec![0x55; 1 << 16]);
+    let found = recover(&storage, dir(), u64::MAX).unwrap();
+    assert!(found.damage.is_empty() && found.unrepaired.is_empty());
+    let names: Vec<String> = storage
+        .list(dir())
+        .unwrap()
+        .into_iter()
+        .map(|e| e.name)
+        .collect();
+    assert_eq!(names, ["00000000000000000001.wal"]);
+}
+
+#[test]
 fn a_damaged_header_sends_the_file_to_quarantine_and_a_newer_version_leaves_it() {
     let bench = bench(&steps(3, &[1]), false);
     let mut bytes = bench.storage.get(&segment_path(1)).unwrap();
@@ -133,7 +153,7 @@ fn a_damaged_header_sends_the_file_to_quarantine_and_a_newer_version_leaves_it()
     assert_eq!(storage.get(&moved), Some(bytes));
 
     let mut bytes = bench.storage.get(&segment_path(1)).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32c::crc32c(&bytes[..60]);
     bytes[60..64].copy_from_slice(&crc.to_le_bytes());
     let (_, kinds, storage) = recovered(bytes.clone());

@@ -459,7 +459,7 @@ fn a_new_start_never_writes_where_a_cursor_stands() {
         .cursors_mut()
         .configure(["a"], Position::default(), 0);
     bench.log.cursors_mut().advance("a", end, end);
-    let slot = bench.log.cursors().encode().unwrap();
+    let slot = bench.log.cursors_mut().encode().unwrap();
     bench
         .storage
         .write_at(&dir().join("cursors"), slot.offset, &slot.bytes)
@@ -480,7 +480,7 @@ fn cursors_and_segments_of_a_former_run_are_adopted() {
     former.flush();
     let third = former.appended[2].0;
     former.log.cursors_mut().configure(["a"], third, 0);
-    let slot = former.log.cursors().encode().unwrap();
+    let slot = former.log.cursors_mut().encode().unwrap();
     former
         .storage
         .write_at(&dir().join("cursors"), slot.offset, &slot.bytes)

@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A log of `count` scrapes, a second apart from 1,000 ms on, in several segments.
-fn filled(count: u32, salt: u64) -> Bench {
+pub fn filled(count: u32, salt: u64) -> Bench {
     let world = World::new();
     let mut bench = Bench::new(LogOptions {
         segment_bytes_max: 6_000,
@@ -46,7 +46,7 @@ fn filled(count: u32, salt: u64) -> Bench {
 }
 
 fn save(bench: &Bench, cursors: &CursorSet) {
-    let slot = cursors.encode().unwrap();
+    let slot = cursors.clone().encode().unwrap();
     let path = dir().join(CURSOR_FILE);
     bench
         .storage
