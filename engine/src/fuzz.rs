@@ -10,6 +10,7 @@ use crate::parse::{
 };
 
 pub use crate::fetch::fuzz::http_response;
+pub use crate::scrape::fuzz::protobuf;
 
 /// Parses `data` as Prometheus text, whole and in windows that `data` decides.
 ///

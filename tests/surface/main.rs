@@ -3,6 +3,7 @@
 mod configuration;
 mod conformance;
 mod faults;
+mod histograms;
 mod lifecycle;
 mod receivers;
 mod storage;

@@ -26,6 +26,8 @@ pub fn dialect(content_type: &str, fallback: Option<ScrapeProtocol>) -> Result<D
             Some(media_type) => match media_type.as_str() {
                 "text/plain" => return Ok(Dialect::Text),
                 "application/openmetrics-text" => return Ok(Dialect::OpenMetrics),
+                // Whatever message it says it is, as in Prometheus.
+                "application/vnd.google.protobuf" => return Ok(Dialect::Protobuf),
                 _ => format!(
                     "received unsupported Content-Type {content_type:?} and no \
                      fallback_scrape_protocol specified for target"
@@ -43,6 +45,7 @@ pub fn dialect_of(protocol: ScrapeProtocol) -> Dialect {
             Dialect::OpenMetrics
         }
         ScrapeProtocol::PrometheusText1_0_0 | ScrapeProtocol::PrometheusText0_0_4 => Dialect::Text,
+        ScrapeProtocol::PrometheusProto => Dialect::Protobuf,
     }
 }
 
@@ -132,6 +135,12 @@ mod tests {
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
                 Dialect::OpenMetrics,
             ),
+            ("application/vnd.google.protobuf", Dialect::Protobuf),
+            (
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; \
+                 encoding=delimited",
+                Dialect::Protobuf,
+            ),
             (
                 "application/OpenMetrics-Text;version=\"0.0.1\"",
                 Dialect::OpenMetrics,
@@ -150,7 +159,7 @@ mod tests {
                 "received unsupported Content-Type \"text/html\"",
             ),
             ("text", "received unsupported"),
-            ("application/vnd.google.protobuf", "received unsupported"),
+            ("application/x-protobuf", "received unsupported"),
             ("application/json; charset=utf-8", "received unsupported"),
             ("text/plain/x", "cannot parse"),
             ("text/", "cannot parse"),

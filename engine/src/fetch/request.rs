@@ -65,6 +65,10 @@ pub fn accept(protocols: &[ScrapeProtocol]) -> String {
             ScrapeProtocol::OpenMetricsText0_0_1 => "application/openmetrics-text;version=0.0.1",
             ScrapeProtocol::PrometheusText1_0_0 => "text/plain;version=1.0.0;escaping=allow-utf-8",
             ScrapeProtocol::PrometheusText0_0_4 => "text/plain;version=0.0.4",
+            ScrapeProtocol::PrometheusProto => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                 encoding=delimited"
+            }
         };
         let _ = write!(header, "{media_type};q=0.{weight},");
         weight -= 1;
@@ -179,6 +183,13 @@ mod tests {
         assert_eq!(
             accept(&[PrometheusText0_0_4]),
             "text/plain;version=0.0.4;q=0.6,*/*;q=0.5"
+        );
+        assert_eq!(
+            accept(&[PrometheusProto, OpenMetricsText1_0_0, PrometheusText0_0_4]),
+            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+             encoding=delimited;q=0.6,\
+             application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+             text/plain;version=0.0.4;q=0.4,*/*;q=0.3"
         );
         assert_eq!(accept(&[]), "*/*;q=0.6");
     }

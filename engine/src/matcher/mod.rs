@@ -29,7 +29,7 @@ mod walk;
 
 pub(crate) use derive::{Derivation, Reject, SeriesRules};
 pub(crate) use layout::{Layout, TextRun, push_run};
-pub(crate) use scratch::{RawExemplar, Scratch, Segment, Source};
+pub(crate) use scratch::{HistogramFault, RawExemplar, RawHistogram, Scratch, Segment, Source};
 pub use sweep::MemoryUse;
 pub(crate) use tables::Parts;
 pub use tables::Tables;

@@ -33,6 +33,23 @@ pub(crate) struct RawExemplar {
     pub(crate) timestamp_ms: Option<i64>,
 }
 
+/// A native histogram of a sample line, or why the scrape fails if the line is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RawHistogram {
+    pub(crate) raw: u32,
+    /// As it stands in the log.
+    pub(crate) form: Result<Box<[u8]>, HistogramFault>,
+}
+
+/// Why a native histogram fails its scrape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HistogramFault {
+    /// It contradicts itself.
+    Invalid(String),
+    /// It has more than `native_histogram_bucket_limit` buckets, however coarse.
+    Buckets,
+}
+
 /// What a walk fills; kept and used again by the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -42,6 +59,8 @@ pub(crate) struct Scratch {
     pub(crate) stamps: Vec<(u32, i64)>,
     pub(crate) exemplars: Vec<RawExemplar>,
     pub(crate) arena: Vec<u8>,
+    /// Rising by index; the values of these lines are unused.
+    pub(crate) histograms: Vec<RawHistogram>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) fresh: Fresh,
     /// Empty, to be swapped with `fresh`.
@@ -58,6 +77,7 @@ impl Scratch {
         self.stamps.clear();
         self.exemplars.clear();
         self.arena.clear();
+        self.histograms.clear();
         self.segments.clear();
         self.fresh.clear();
         self.tail.clear();
@@ -72,6 +92,7 @@ impl Scratch {
             + self.exemplars.capacity() * size_of::<RawExemplar>()
             + self.segments.capacity() * size_of::<Segment>()
             + self.arena.capacity()
+            + self.histograms.capacity() * size_of::<RawHistogram>()
             + self.tail.capacity()
             + self.fresh.memory_bytes()
             + self.fresh_spare.memory_bytes()

@@ -33,6 +33,7 @@ use std::borrow::Cow;
 use ringscrape_wal::definition::FamilyKind;
 
 use crate::labels::LabelsBuilder;
+pub(crate) use number::{NORMAL_NAN, bound};
 use scan::{Halt, Input, Name, Span};
 pub(crate) use series::Exposed;
 
@@ -43,6 +44,9 @@ pub enum Dialect {
     Text,
     /// OpenMetrics 0.0.1 and 1.0.0.
     OpenMetrics,
+    /// What `scrape` writes for a protobuf body: as OpenMetrics, but a unit need not end the name
+    /// of its family, and `le` and `quantile` are written as they are to be stored.
+    Protobuf,
 }
 
 /// One sample line with the comment and blank lines before it.
@@ -147,14 +151,15 @@ fn read_piece<'a>(dialect: Dialect, input: &Input<'a>) -> Result<Next<'a>, Halt>
     let bytes = input.bytes;
     let lead = match dialect {
         Dialect::Text => text::lead(input, |_| ())?,
-        Dialect::OpenMetrics => openmetrics::lead(input, |_| ())?,
+        Dialect::OpenMetrics => openmetrics::lead(input, true, |_| ())?,
+        Dialect::Protobuf => openmetrics::lead(input, false, |_| ())?,
     };
     let Lead::Series(start) = lead else {
         return Ok(Next::End { tail: bytes });
     };
     let (end, value_at) = match dialect {
         Dialect::Text => text::series(input, start)?,
-        Dialect::OpenMetrics => openmetrics::series(input, start)?,
+        Dialect::OpenMetrics | Dialect::Protobuf => openmetrics::series(input, start)?,
     };
     let mut piece = Piece {
         prefix: &bytes[..value_at],
@@ -181,7 +186,7 @@ fn read_piece<'a>(dialect: Dialect, input: &Input<'a>) -> Result<Next<'a>, Halt>
 fn read_value<'a>(dialect: Dialect, input: &Input<'a>, at: usize) -> Result<ValueLine<'a>, Halt> {
     match dialect {
         Dialect::Text => text::value(input, at),
-        Dialect::OpenMetrics => openmetrics::value(input, at),
+        Dialect::OpenMetrics | Dialect::Protobuf => openmetrics::value(input, at),
     }
 }
 
@@ -253,8 +258,9 @@ pub fn comments(dialect: Dialect, prefix: &[u8]) -> Vec<Comment<'_>> {
         let name = |name| scan::unescape_name(prefix, name);
         let comment = match line {
             // The text format escapes no quotes in HELP, OpenMetrics does.
-            Line::Help(of, text) => name(of)
-                .map(|name| Comment::Help(name, unescaped(text, dialect == Dialect::OpenMetrics))),
+            Line::Help(of, text) => {
+                name(of).map(|name| Comment::Help(name, unescaped(text, dialect != Dialect::Text)))
+            }
             Line::Type(of, kind) => name(of).map(|name| Comment::Type(name, kind)),
             Line::Unit(of, text) => name(of).map(|name| {
                 let unit = std::str::from_utf8(text.of(prefix)).unwrap_or_default();
@@ -288,7 +294,8 @@ fn lines(dialect: Dialect, prefix: &[u8], each: impl FnMut(Line)) {
     };
     let lead = match dialect {
         Dialect::Text => text::lead(&input, each),
-        Dialect::OpenMetrics => openmetrics::lead(&input, each),
+        Dialect::OpenMetrics => openmetrics::lead(&input, true, each),
+        Dialect::Protobuf => openmetrics::lead(&input, false, each),
     };
     debug_assert!(lead.is_ok(), "BUG: comments of a prefix never accepted");
 }

@@ -8,7 +8,7 @@
 
 /// The one NaN that leaves the parser, so that no target can expose a staleness marker.
 /// Source: `NormalNaN` in prometheus/prometheus model/value/value.go.
-const NORMAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
+pub(crate) const NORMAL_NAN: f64 = f64::from_bits(0x7ff8_0000_0000_0001);
 
 /// The powers of ten that an f64 holds exactly.
 const POWERS: [f64; 23] = [
@@ -197,7 +197,7 @@ fn special(rest: &[u8]) -> Option<(f64, usize)> {
 /// Writes `le` and `quantile` values as Prometheus 3 stores them: the shortest decimal that reads
 /// back as the same f64, in Go's `%g` form, with `.0` where neither point nor exponent is.
 /// Source: `FormatOpenMetricsFloat` in prometheus/prometheus model/labels.
-pub(super) fn bound(value: f64) -> String {
+pub(crate) fn bound(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }

@@ -15,15 +15,20 @@ use super::{Exemplar, Lead, Line, ValueLine};
 
 const NO_EOF: &str = "data does not end with # EOF";
 
-/// Skips HELP, TYPE and UNIT lines, which `each` sees, and `# EOF`.
+/// Skips HELP, TYPE and UNIT lines, which `each` sees, and `# EOF`. `checks_unit`: it must end its
+/// family's name.
 #[inline]
-pub(super) fn lead(input: &Input<'_>, mut each: impl FnMut(Line)) -> Result<Lead, Halt> {
+pub(super) fn lead(
+    input: &Input<'_>,
+    checks_unit: bool,
+    mut each: impl FnMut(Line),
+) -> Result<Lead, Halt> {
     let mut at = 0;
     loop {
         match input.get(at) {
             None if input.last => return Err(input.bad(at, NO_EOF)),
             None => return Err(Halt::NeedMore),
-            Some(b'#') => match comment(input, at, &mut each)? {
+            Some(b'#') => match comment(input, at, checks_unit, &mut each)? {
                 Some(next) => at = next,
                 None => return Ok(Lead::End),
             },
@@ -36,6 +41,7 @@ pub(super) fn lead(input: &Input<'_>, mut each: impl FnMut(Line)) -> Result<Lead
 fn comment(
     input: &Input<'_>,
     at: usize,
+    checks_unit: bool,
     each: &mut impl FnMut(Line),
 ) -> Result<Option<usize>, Halt> {
     const WORDS: &str = "`# HELP `, `# TYPE `, `# UNIT ` or `# EOF`";
@@ -70,7 +76,9 @@ fn comment(
     } else if kind {
         each(Line::Type(name, family_kind(input, text)?));
     } else {
-        unit(input, name, text)?;
+        if checks_unit {
+            unit(input, name, text)?;
+        }
         each(Line::Unit(name, text));
     }
     Ok(Some(to + 1))

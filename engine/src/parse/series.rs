@@ -65,7 +65,7 @@ pub(super) fn sorted<'a>(
         if label.name.is_empty() {
             return Err(fail(label.at, "a label with an empty name".to_owned()));
         }
-        if let Some(value) = normal(kind, &label.name, &label.value) {
+        if let Some(value) = normal(dialect, kind, &label.name, &label.value) {
             label.value = value.into();
         }
     }
@@ -81,6 +81,9 @@ pub(super) fn empty(dialect: Dialect, series: &[u8]) -> Vec<String> {
 
 /// See `kind_matters`.
 pub(super) fn kind_matters(dialect: Dialect, series: &[u8]) -> bool {
+    if dialect == Dialect::Protobuf {
+        return false;
+    }
     let exposed = exposed(dialect, series).unwrap_or_default();
     let mut names = exposed.iter().map(|label| &*label.name);
     names.any(|name| name == "le" || name == "quantile")
@@ -99,8 +102,9 @@ pub(super) fn exemplar(labels: &[u8]) -> Vec<(String, String)> {
 /// The value as Prometheus stores it, if that is another one.
 /// Source: `normalizeFloatsInLabelValues` in prometheus/prometheus model/textparse; deviation: Go
 /// also reads hexadecimal floats here.
-fn normal(kind: FamilyKind, name: &str, value: &str) -> Option<String> {
+fn normal(dialect: Dialect, kind: FamilyKind, name: &str, value: &str) -> Option<String> {
     let bound = match kind {
+        _ if dialect == Dialect::Protobuf => false,
         FamilyKind::Histogram => name == "le",
         FamilyKind::Summary => name == "quantile",
         _ => false,
@@ -135,7 +139,7 @@ fn read_exposed<'a>(
     }
     let (style, open) = match dialect {
         Dialect::Text => (Style::Text, input.skip_blanks(to)),
-        Dialect::OpenMetrics => (Style::OpenMetrics, to),
+        Dialect::OpenMetrics | Dialect::Protobuf => (Style::OpenMetrics, to),
     };
     if input.get(open) == Some(b'{') {
         walk(series, style, open + 1, to > 0, |label| exposed.push(label))?;

@@ -3,6 +3,7 @@
 use super::change::{Change, Tracking};
 use super::limits;
 use super::outcome::{Outcome, Report, ScrapeError, Stats};
+use super::protobuf::Reader;
 use super::report::{Said, nothing_seen, push_automatic};
 use super::rollback::{self, Partial};
 use super::series_added;
@@ -25,6 +26,8 @@ const ENTRIES_SPARE: usize = 2000;
 #[derive(Debug)]
 pub struct Walk {
     matcher: Matcher,
+    /// Of a protobuf body.
+    protobuf: Option<Box<Reader>>,
     error: Option<ScrapeError>,
 }
 
@@ -37,18 +40,21 @@ impl Walk {
         if state.layout.is_none() {
             matcher.guess(tables.recent());
         }
+        let protobuf = (dialect == Dialect::Protobuf).then(|| Box::new(Reader::new(&state.rules)));
         Self {
             matcher,
+            protobuf,
             error: None,
         }
     }
 
-    /// As `begin`, but follows no layout: every line is parsed. For comparison.
+    /// As `begin`, but follows no layout: every line of text is parsed. For comparison.
     pub fn begin_unmatched(tables: &mut Tables, dialect: Dialect) -> Self {
         let hasher = tables.hasher().clone();
         let scratch = tables.take_scratch();
         Self {
             matcher: Matcher::new(scratch, hasher, None, dialect),
+            protobuf: None,
             error: None,
         }
     }
@@ -62,6 +68,11 @@ impl Walk {
     pub fn feed(&mut self, window: &[u8], last: bool) -> Result<usize, ScrapeError> {
         if self.error.is_some() {
             return Ok(window.len());
+        }
+        if let Some(reader) = &mut self.protobuf {
+            let fed = reader.walk(&mut self.matcher, window, last);
+            self.error = fed.as_ref().err().cloned();
+            return fed.map(|()| window.len());
         }
         self.matcher.feed(window, last).map_err(|error| {
             let error = ScrapeError::Parse {
@@ -86,6 +97,9 @@ impl Walk {
             self.error = Some(ScrapeError::Incomplete);
         }
         self.matcher.close();
+        if let Some(reader) = self.protobuf.take() {
+            reader.give(&mut self.matcher.scratch);
+        }
         if !state.rules.honor_timestamps {
             self.matcher.scratch.stamps.clear();
         }
@@ -119,6 +133,7 @@ impl Walk {
         let steady = self.error.is_none()
             && *self.matcher.scratch.segments == [whole]
             && self.matcher.scratch.stamps.is_empty()
+            && limits::has_no_fault(&self.matcher.scratch.histograms)
             && layout.stamped.is_empty()
             && layout.derivation.id == derivation.id
             && state.is_plain()
@@ -145,6 +160,7 @@ impl Walk {
         let follows = self.error.is_none()
             && *scratch.segments == [whole]
             && scratch.stamps.is_empty()
+            && limits::has_no_fault(&scratch.histograms)
             && state.oversized.is_empty();
         if !follows {
             return None;
@@ -235,7 +251,12 @@ impl Walk {
         let mut seen = scratch.values.len() as u32;
         let mut scraped = seen;
         let mut error = self.error.take();
-        if let Some((raw, reason)) = limits::first_failing(&runs, state) {
+        let failing = [
+            limits::first_failing(&runs, state),
+            limits::first_invalid(&runs, &scratch.histograms),
+        ];
+        let first = failing.into_iter().flatten().min_by_key(|(raw, _)| *raw);
+        if let Some((raw, reason)) = first {
             // It stands before the place where the grammar failed.
             error = Some(reason);
             seen = raw;
@@ -276,6 +297,11 @@ impl Walk {
                 limit,
             };
             let partial = partial(segments, error);
+            return rollback::roll_back(tables, state, &derivation, scratch, partial, report);
+        }
+        if limits::has_too_many_buckets(&layout, &scratch.histograms) {
+            let limit = state.rules.native_histogram_bucket_limit;
+            let partial = partial(segments, ScrapeError::BucketLimit { limit });
             return rollback::roll_back(tables, state, &derivation, scratch, partial, report);
         }
         let target = state.target.clone();

@@ -2,7 +2,7 @@
 
 use super::outcome::ScrapeError;
 use super::target_state::TargetState;
-use crate::matcher::{Layout, Reject, TextRun};
+use crate::matcher::{HistogramFault, Layout, RawHistogram, Reject, TextRun};
 
 /// The first sample line that fails the scrape because of its labels, and why.
 pub(super) fn first_failing(runs: &[TextRun], state: &TargetState) -> Option<(u32, ScrapeError)> {
@@ -27,6 +27,43 @@ pub(super) fn first_failing(runs: &[TextRun], state: &TargetState) -> Option<(u3
         raw += run.to - run.from;
     }
     None
+}
+
+/// Whether each native histogram can be logged.
+pub(super) fn has_no_fault(histograms: &[RawHistogram]) -> bool {
+    histograms.iter().all(|histogram| histogram.form.is_ok())
+}
+
+/// The first kept line whose native histogram contradicts itself, and how.
+pub(super) fn first_invalid(
+    runs: &[TextRun],
+    histograms: &[RawHistogram],
+) -> Option<(u32, ScrapeError)> {
+    let (mut run, mut start) = (0, 0);
+    for histogram in histograms {
+        let Err(HistogramFault::Invalid(reason)) = &histogram.form else {
+            continue;
+        };
+        let raw = histogram.raw;
+        while let Some(passed) = runs.get(run)
+            && start + (passed.to - passed.from) <= raw
+        {
+            start += passed.to - passed.from;
+            run += 1;
+        }
+        let run = runs.get(run)?;
+        if run.derived.kept(run.from + (raw - start)).is_some() {
+            return Some((raw, ScrapeError::Histogram(reason.clone())));
+        }
+    }
+    None
+}
+
+/// Whether a kept line has a native histogram of too many buckets.
+pub(super) fn has_too_many_buckets(layout: &Layout, histograms: &[RawHistogram]) -> bool {
+    histograms.iter().any(|histogram| {
+        histogram.form == Err(HistogramFault::Buckets) && layout.kept(histogram.raw).is_some()
+    })
 }
 
 /// The first series that has one of the target's own labels whose value is too long.

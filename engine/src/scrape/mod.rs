@@ -21,10 +21,12 @@
 mod change;
 mod exemplars;
 mod finish;
+pub(crate) mod fuzz;
 mod handover;
 mod limits;
 pub mod model;
 mod outcome;
+mod protobuf;
 mod report;
 mod rollback;
 mod series_added;

@@ -112,7 +112,8 @@ fn each(runs: &[Run], target: &Target) -> Option<Vec<Labels>> {
 
 fn kind_of(error: &ScrapeError) -> &'static str {
     match error {
-        ScrapeError::Parse { .. } => "parse",
+        ScrapeError::Parse { .. } | ScrapeError::Protobuf { .. } => "parse",
+        ScrapeError::Histogram(_) | ScrapeError::BucketLimit { .. } => "histogram",
         ScrapeError::Series(_) => "series",
         ScrapeError::LabelLimit(_) => "label limit",
         ScrapeError::SampleLimit { .. } => "sample limit",

@@ -48,6 +48,23 @@ pub enum ScrapeError {
         /// Up to 40 bytes of the body.
         near: String,
     },
+    /// The body is no list of metric families.
+    #[error("protobuf, from byte {offset} on: {reason}")]
+    Protobuf {
+        /// Where the family begins that is at fault.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A native histogram that contradicts itself.
+    #[error("native histogram: {0}")]
+    Histogram(String),
+    /// `native_histogram_bucket_limit`.
+    #[error("native_histogram_bucket_limit exceeded: the limit is {limit}")]
+    BucketLimit {
+        /// The limit.
+        limit: u64,
+    },
     /// Labels that are not valid, before or after relabelling.
     #[error("{0}")]
     Series(String),

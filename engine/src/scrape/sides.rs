@@ -5,9 +5,9 @@ use super::outcome::{Report, Stats};
 use super::target_state::TargetState;
 use super::timestamps::Judged;
 use crate::matcher::{Layout, RawExemplar, Scratch, Tables};
-use ringscrape_wal::scrape::{SideTimestamp, Sides};
+use ringscrape_wal::scrape::{SideBytes, SideTimestamp, Sides};
 
-/// Timestamps, exemplars and what is not to be sent, by position.
+/// Timestamps, exemplars, native histograms and what is not to be sent, by position.
 pub(super) fn sides(
     layout: &Layout,
     scratch: &Scratch,
@@ -48,8 +48,14 @@ pub(super) fn sides(
             layout, scratch, state, tables, judged, report, stats, &mut sides,
         );
     }
-    let empty =
-        sides.timestamps.is_empty() && sides.exemplars.is_empty() && sides.skipped.is_empty();
+    let mut positions = layout.positions();
+    for histogram in &scratch.histograms {
+        if let (Some(index), Ok(bytes)) = (positions.of(histogram.raw), &histogram.form) {
+            let bytes = bytes.clone();
+            sides.histograms.push(SideBytes { index, bytes });
+        }
+    }
+    let empty = sides == Sides::default();
     (!empty).then(|| Box::new(sides))
 }
 

@@ -117,7 +117,7 @@ fn label_list(dialect: Dialect) -> impl Strategy<Value = (String, Vec<(String, S
 fn any_blank(dialect: Dialect) -> impl Strategy<Value = String> {
     match dialect {
         Dialect::Text => "[ \t]{0,2}".boxed(),
-        Dialect::OpenMetrics => Just(String::new()).boxed(),
+        Dialect::OpenMetrics | Dialect::Protobuf => Just(String::new()).boxed(),
     }
 }
 
@@ -139,7 +139,7 @@ fn comment(dialect: Dialect) -> BoxedStrategy<(String, Option<FamilyKind>)> {
                 "# TYPED x\n",
             ],
         ),
-        Dialect::OpenMetrics => (
+        Dialect::OpenMetrics | Dialect::Protobuf => (
             vec![
                 ("info", Info),
                 ("gaugehistogram", GaugeHistogram),

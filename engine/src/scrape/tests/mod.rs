@@ -1,10 +1,12 @@
 //! Tests of scrapes: named after Prometheus' own where there is one, and against the model.
 
 mod differential;
+mod families;
 mod generate;
 mod handover;
 mod matching;
 mod prometheus;
+mod protobuf;
 mod semantics;
 
 use super::model::Record;
@@ -82,9 +84,14 @@ impl Harness {
     }
 
     fn scrape(&mut self, body: &str) -> Record {
-        let report = self.report(body.as_bytes());
+        self.scrape_bytes(body)
+    }
+
+    fn scrape_bytes(&mut self, body: impl AsRef<[u8]>) -> Record {
+        let body = body.as_ref();
+        let report = self.report(body);
         let mut walk = Walk::begin(&mut self.tables, &self.state, self.dialect);
-        if let Ok(used) = walk.feed(body.as_bytes(), true) {
+        if let Ok(used) = walk.feed(body, true) {
             assert_eq!(used, body.len());
         }
         let outcome = walk.finish(&mut self.tables, &mut self.state, &report);
