@@ -3,6 +3,7 @@
 
 mod api;
 mod sync;
+mod tls;
 
 use ringscrape_tests::engine::{Engine, Running, ringscrape};
 use ringscrape_tests::{http, wait};

@@ -20,6 +20,7 @@ pub(crate) fn check(what: &CheckCommand) -> ExitCode {
                         config.remote_write.len()
                     )
                 }),
+            CheckCommand::WebConfig { file } => ringscrape_engine::check_web_config(file),
             CheckCommand::Metrics { openmetrics } => {
                 let dialect = if *openmetrics {
                     Dialect::OpenMetrics

@@ -4,6 +4,7 @@ mod check;
 mod cluster;
 mod cluster_flags;
 mod config_sync;
+mod http;
 mod logging;
 mod options;
 mod text;

@@ -48,6 +48,11 @@ pub(crate) enum CheckCommand {
         /// The file.
         file: PathBuf,
     },
+    /// Read a file for --web.config.file and the certificates that it names, and say what is wrong.
+    WebConfig {
+        /// The file.
+        file: PathBuf,
+    },
     /// Read an exposition from standard input and say what is wrong with it.
     Metrics {
         /// Read it as OpenMetrics instead of Prometheus text.
@@ -133,6 +138,11 @@ pub(crate) struct RunArguments {
         default_value = "127.0.0.1:9095"
     )]
     listen_address: SocketAddr,
+    /// How the address is listened on, in Prometheus' web configuration format: TLS, client
+    /// certificates, users with passwords. The file and what it names are read again on a reload
+    /// and when they change. Without it: plain HTTP for everybody.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    web_config_file: Option<PathBuf>,
     /// Serve POST /-/reload, /api/v1/cluster/drain and /api/v1/cluster/undrain, and let other hosts
     /// change configurations of the scraping service without a token.
     #[arg(long = "web.enable-lifecycle")]
@@ -141,8 +151,9 @@ pub(crate) struct RunArguments {
     /// the scraping service, without their secrets.
     #[arg(long = "config.enable-read-api")]
     enable_read_api: bool,
-    /// Bearer tokens for the API of configurations of the scraping service: lines of a name, read
-    /// or write, and the token's SHA-256. Without it the configuration's tokens_file counts.
+    /// Who may use the API of configurations of the scraping service: lines of a name, read or
+    /// write, and a bearer token's SHA-256, subject: or san: with a name in a client's certificate,
+    /// or user: with a name of basic_auth_users. Without it the configuration's tokens_file counts.
     /// Without both, clients on this host may change configurations, or all with
     /// --web.enable-lifecycle.
     #[arg(long = "config-api.tokens-file", value_name = "FILE")]
@@ -179,6 +190,7 @@ impl RunArguments {
             retention_age_ms_max: self.retention_hours.saturating_mul(3_600_000),
             sync: self.sync,
             listen_address: self.listen_address,
+            web_config_file: self.web_config_file,
             lifecycle: self.enable_lifecycle,
             reads_configs: self.enable_read_api,
             config_tokens_file: self.config_tokens_file,

@@ -1,9 +1,9 @@
 //! A node's address, a path and parameters -> the `data` of its answer.
 
-use crate::text::causes;
+use crate::http::{AccessArguments, Http};
+use hyper::Method;
 use serde_json::Value;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 
 /// How long a node may take; it may have to ask others, and gives them two seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -11,11 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const SHOWN_CHARS_MAX: usize = 200;
 
 /// One node's API.
-pub(crate) struct Client {
-    address: String,
-    runtime: Runtime,
-    http: reqwest::Client,
-}
+pub(crate) struct Client(Http);
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,72 +36,45 @@ impl std::fmt::Display for Failure {
 }
 
 impl Client {
-    /// `address`: `http://host:port`, or without the scheme.
-    pub(crate) fn new(address: &str) -> Result<Self, Failure> {
-        let address = address.trim_end_matches('/');
-        let address = match address.contains("://") {
-            true => address.to_owned(),
-            false => format!("http://{address}"),
-        };
-        let unusable = |reason: String| Failure::Unreachable {
-            url: address.clone(),
+    /// `address`: `http://host:port` or `https://host:port`; without a scheme: the former.
+    pub(crate) fn new(address: &str, access: &AccessArguments) -> Result<Self, Failure> {
+        let http = Http::new(address, access, PATIENCE);
+        http.map(Self).map_err(|reason| Failure::Unreachable {
+            url: address.to_owned(),
             reason,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| unusable(error.to_string()))?;
-        let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .build()
-            .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self {
-            address,
-            runtime,
-            http,
         })
     }
 
     pub(super) fn address(&self) -> &str {
-        &self.address
+        self.0.address()
     }
 
     pub(crate) fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, Failure> {
-        let url = self.url(path, parameters)?;
-        self.send(self.http.get(url))
+        self.send(Method::GET, path, parameters)
     }
 
     pub(super) fn post(&self, path: &str) -> Result<Value, Failure> {
-        let url = self.url(path, &[])?;
-        self.send(self.http.post(url))
+        self.send(Method::POST, path, &[])
     }
 
-    fn url(&self, path: &str, parameters: &[(&str, &str)]) -> Result<reqwest::Url, Failure> {
-        let text = format!("{}{path}", self.address);
-        let result = match parameters {
-            [] => reqwest::Url::parse(&text),
-            _ => reqwest::Url::parse_with_params(&text, parameters),
-        };
-        result.map_err(|error| self.unreachable(error.to_string()))
-    }
-
-    fn send(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
-        let answered = self.runtime.block_on(async {
-            let response = request.send().await?;
-            let status = response.status();
-            Ok((status, response.text().await?))
-        });
-        let (status, text) = answered
-            .map_err(|error: reqwest::Error| self.unreachable(causes(&error.without_url())))?;
-        data(status.as_u16(), &text).map_err(|reason| Failure::Refused {
-            url: self.address.clone(),
+    fn send(
+        &self,
+        method: Method,
+        path: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Value, Failure> {
+        let url = self.0.url(path, parameters);
+        let sent = url.and_then(|url| self.0.send(method, &url, &[], String::new()));
+        let (status, text) = sent.map_err(|reason| self.unreachable(reason))?;
+        data(status, &text).map_err(|reason| Failure::Refused {
+            url: self.address().to_owned(),
             reason,
         })
     }
 
     fn unreachable(&self, reason: String) -> Failure {
         Failure::Unreachable {
-            url: self.address.clone(),
+            url: self.address().to_owned(),
             reason,
         }
     }
@@ -119,6 +88,11 @@ fn data(status: u16, text: &str) -> Result<Value, String> {
     }
     match answer["error"].as_str() {
         Some(error) => Err(error.to_owned()),
+        None if status == 401 => Err(
+            "status 401: it asks for a user and a password (--username, \
+                                      --password-file)"
+                .to_owned(),
+        ),
         None => {
             let shown: String = text.trim().chars().take(SHOWN_CHARS_MAX).collect();
             Err(format!("status {status}: {shown}"))
@@ -143,24 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_lack_its_scheme() {
-        let client = Client::new("10.0.0.1:9095/").unwrap_or_else(|error| panic!("{error}"));
-        let url = client
-            .url("/api/v1/cluster/owner", &[("target", "a b&c")])
-            .unwrap();
-        assert_eq!(
-            url.as_str(),
-            "http://10.0.0.1:9095/api/v1/cluster/owner?target=a+b%26c"
-        );
-    }
-
-    #[test]
     fn nobody_there_is_told_from_a_no() {
         // A port that was just free: nobody listens on it.
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         drop(listener);
-        let client = Client::new(&address).unwrap_or_else(|error| panic!("{error}"));
+        let client = Client::new(&address, &AccessArguments::default());
+        let client = client.unwrap_or_else(|error| panic!("{error}"));
         let failure = client.get("/api/v1/cluster", &[]).unwrap_err();
         assert!(matches!(failure, Failure::Unreachable { .. }), "{failure}");
         assert!(failure.to_string().contains("--address"), "{failure}");

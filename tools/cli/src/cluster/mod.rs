@@ -3,6 +3,7 @@
 pub(crate) mod client;
 mod render;
 
+use crate::http::AccessArguments;
 use clap::{Args, Subcommand, ValueEnum};
 use client::{Client, Failure};
 use ringscrape_engine::api::cluster::{ClusterView, OwnersView, TargetsView, WhatIfView};
@@ -36,6 +37,8 @@ pub(crate) struct ClusterArguments {
     /// How the answer is printed.
     #[arg(long, global = true, value_enum, default_value = "table")]
     output: OutputFormat,
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -148,7 +151,7 @@ pub(crate) fn run(arguments: &ClusterArguments) -> ExitCode {
 }
 
 fn answer(arguments: &ClusterArguments) -> Result<(String, u8), Failure> {
-    let client = Client::new(&arguments.address)?;
+    let client = Client::new(&arguments.address, &arguments.access)?;
     let format = arguments.output;
     Ok(match &arguments.command {
         ClusterCommand::Status { check, no_rates } => {

@@ -1,17 +1,17 @@
 //! A node's address and a token -> what its store has, and changes of it.
 
-use crate::text::causes;
+use crate::http::{AccessArguments, Http};
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use ringscrape_engine::api::configs::{BatchRequest, BatchView, ConfigView, ListView};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
-use tokio::runtime::Runtime;
+use url::Url;
 
 /// How long a node may take; its store may take a minute.
 const PATIENCE: Duration = Duration::from_secs(90);
-/// How long connecting may take.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// Configurations asked for at once.
 const PAGE: &str = "5000";
 /// Longest part of an answer that is no JSON to be shown.
@@ -36,42 +36,24 @@ impl std::fmt::Display for Failure {
 
 /// One node's API.
 pub(super) struct Client {
-    configs: reqwest::Url,
+    configs: Url,
     token: Option<String>,
-    runtime: Runtime,
-    http: reqwest::Client,
+    http: Http,
 }
 
 impl Client {
-    /// `address`: `http://host:port`, or without the scheme.
-    pub(super) fn new(address: &str, token_file: Option<&Path>) -> Result<Self, Failure> {
-        let address = address.trim_end_matches('/');
-        let address = match address.contains("://") {
-            true => address.to_owned(),
-            false => format!("http://{address}"),
-        };
-        let configs = reqwest::Url::parse(&format!("{address}/agent/api/v1/configs"))
-            .map_err(|error| Failure::No(format!("--address {address}: {error}")))?;
-        let token = token_file
-            .map(read_token)
-            .transpose()
-            .map_err(Failure::No)?;
-        let cannot = |error: String| Failure::No(format!("cannot start: {error}"));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| cannot(error.to_string()))?;
-        let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .connect_timeout(CONNECT_PATIENCE)
-            // A token is for the address that was given.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| cannot(error.to_string()))?;
+    /// `address`: `http://host:port` or `https://host:port`; without a scheme: the former.
+    pub(super) fn new(
+        address: &str,
+        token_file: Option<&Path>,
+        access: &AccessArguments,
+    ) -> Result<Self, Failure> {
+        let http = Http::new(address, access, PATIENCE).map_err(Failure::No)?;
+        let configs = http.url("/agent/api/v1/configs", &[]);
+        let token = token_file.map(read_token).transpose();
         Ok(Self {
-            configs,
-            token,
-            runtime,
+            configs: configs.map_err(Failure::No)?,
+            token: token.map_err(Failure::No)?,
             http,
         })
     }
@@ -86,7 +68,7 @@ impl Client {
             if let Some(after) = &after {
                 url.query_pairs_mut().append_pair("after", after);
             }
-            let page: ListView = self.send(self.http.get(url))?;
+            let page: ListView = self.send(Method::GET, &url, String::new())?;
             let (Some(items), Some(revision)) = (page.items, page.revision) else {
                 return Err(Failure::No(format!(
                     "{} lists names only: it is no ringscrape, or an older one",
@@ -108,12 +90,7 @@ impl Client {
         if dry_run {
             url.query_pairs_mut().append_pair("dry_run", "true");
         }
-        let request = self.http.post(url);
-        let view: BatchView = self.send(
-            request
-                .header("Content-Type", "application/json")
-                .body(body),
-        )?;
+        let view: BatchView = self.send(Method::POST, &url, body)?;
         if view.changes.len() != batch.changes.len() {
             let text = format!("{} told of other changes than asked for", self.configs);
             return Err(Failure::No(text));
@@ -121,25 +98,27 @@ impl Client {
         Ok(view)
     }
 
-    fn send<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
-        let request = match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        let answered = self.runtime.block_on(async {
-            let response = request.send().await?;
-            let status = response.status();
-            Ok((status, response.text().await?))
-        });
-        let (status, text) = answered.map_err(|error: reqwest::Error| {
-            let error = causes(&error.without_url());
+    fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        url: &Url,
+        body: String,
+    ) -> Result<T, Failure> {
+        let bearer = self.token.as_ref().map(|token| format!("Bearer {token}"));
+        let mut headers = Vec::new();
+        headers.extend(bearer.as_deref().map(|value| (AUTHORIZATION, value)));
+        if !body.is_empty() {
+            headers.push((CONTENT_TYPE, "application/json"));
+        }
+        let sent = self.http.send(method, url, &headers, body);
+        let (status, text) = sent.map_err(|reason| {
             Failure::Unreachable(format!(
-                "no answer from {}: {error}; name a running node with --address (its \
+                "no answer from {}: {reason}; name a running node with --address (its \
                  --web.listen-address)",
                 self.configs
             ))
         })?;
-        data(status.as_u16(), &text)
+        data(status, &text)
             .map_err(|reason| Failure::No(format!("{} says: {reason}", self.configs)))
     }
 }
@@ -163,11 +142,18 @@ fn data<T: DeserializeOwned>(status: u16, text: &str) -> Result<T, String> {
             .map_err(|error| format!("something that this release does not understand: {error}"));
     }
     let Some(error) = inner["error"].as_str() else {
+        if status == 401 {
+            return Err(
+                "status 401: it asks for a user and a password (--username, \
+                        --password-file), or for a token that it knows (--token-file)"
+                    .to_owned(),
+            );
+        }
         let shown: String = text.trim().chars().take(SHOWN_CHARS_MAX).collect();
         return Err(format!("status {status}: {shown}"));
     };
     Err(match status {
-        401 | 403 => format!("{error} (--token-file gives a token)"),
+        401 | 403 => format!("{error} (--token-file gives a token, --cert-file a certificate)"),
         412 => format!(
             "conflict, nothing was changed: {error}; look at who changed it, and run this again"
         ),

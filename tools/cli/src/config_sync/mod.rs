@@ -9,6 +9,7 @@ mod files;
 mod plan;
 mod report;
 
+use crate::http::AccessArguments;
 use clap::{Args, ValueEnum};
 use client::{Client, Failure};
 use plan::{Allowed, Plan};
@@ -34,6 +35,8 @@ still appear; after that, and after a 3, run it again.
 Examples:
   ringscrape config-sync configs/ --address http://10.0.0.1:9095 --dry-run
   ringscrape config-sync configs/ --token-file /run/secrets/token
+  ringscrape config-sync configs/ --address https://10.0.0.1:9095 --ca-file ca.pem \
+--cert-file ci.pem --key-file ci.key
   ringscrape config-sync configs/ --check --output json";
 
 #[derive(Debug, Args)]
@@ -78,6 +81,8 @@ pub(crate) struct ConfigSyncArguments {
     /// A file with the bearer token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    access: AccessArguments,
     /// How the plan is printed.
     #[arg(long, value_enum, default_value = "text")]
     output: OutputFormat,
@@ -121,7 +126,8 @@ pub(crate) fn run(arguments: &ConfigSyncArguments) -> ExitCode {
 
 fn synchronise(arguments: &ConfigSyncArguments, report: &mut Report) -> Result<u8, Failure> {
     let files = files::read(&arguments.directory).map_err(Failure::No)?;
-    let client = Client::new(&arguments.address, arguments.token_file.as_deref())?;
+    let token_file = arguments.token_file.as_deref();
+    let client = Client::new(&arguments.address, token_file, &arguments.access)?;
     progress(&format!("asking {} what it has", arguments.address));
     let (stored, revision) = client.list()?;
     let allowed = Allowed {

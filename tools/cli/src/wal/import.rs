@@ -4,6 +4,7 @@ use super::directory::{holder, storage, user};
 use super::progress::Progress;
 use super::{EXIT_DAMAGE, Failure, OutputFormat, moment, print};
 use crate::cluster::client::Client;
+use crate::http::AccessArguments;
 use crate::text::{line, or_dash, table, words};
 use clap::Args;
 use ringscrape_engine::config::{Config, Endpoint, parse_duration_ms};
@@ -51,6 +52,9 @@ pub(super) struct ImportArguments {
     /// Read everything and say what would be sent.
     #[arg(long)]
     dry_run: bool,
+    /// For --ask.
+    #[command(flatten)]
+    access: AccessArguments,
 }
 
 fn duration_ms(text: &str) -> Result<u64, String> {
@@ -274,7 +278,8 @@ fn since(arguments: &ImportArguments, endpoint: &Endpoint) -> Result<Since, Fail
     let Some(address) = &arguments.ask else {
         return Ok(Box::new(move |_, _| default_ms));
     };
-    let client = Client::new(address).map_err(|error| Failure::Other(error.to_string()))?;
+    let client = Client::new(address, &arguments.access);
+    let client = client.map_err(|error| Failure::Other(error.to_string()))?;
     let query = query(endpoint);
     let data = client
         .get("/api/v1/query", &[("query", &query)])

@@ -52,6 +52,11 @@ impl DamageView {
                 "newer version",
                 "written by a newer ringscrape, and left alone: run that one to send it",
             ),
+            DamageKind::Unreadable => (
+                "unreadable",
+                "the disk fails to read this, again and again: it is passed over, the rest is \
+                 sent. Check the disk",
+            ),
         };
         Self {
             file: file(dir, place.segment),
