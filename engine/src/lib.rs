@@ -3,6 +3,7 @@
 pub mod config;
 pub mod discovery;
 pub mod labels;
+mod protobuf;
 pub mod relabel;
 pub mod target;
 
@@ -13,7 +14,9 @@ mod gossip;
 mod mailbox;
 mod resolve;
 mod run;
+mod server;
 mod storage;
+pub mod tls;
 
 mod shard;
 
@@ -45,4 +48,5 @@ pub use control::trial::ConfigTrial;
 pub use gossip::{ClusterOptions, GOSSIP_PORT, GossipError};
 pub use log::SyncPolicy;
 pub use run::{RunError, RunOptions, run};
+pub use server::check_web_config;
 pub use storage::{Storage, StorageError};

@@ -7,6 +7,7 @@ use crate::gossip::{ClusterOptions, GOSSIP_MESSAGES_MAX, GossipThread, Place};
 use crate::log::SyncPolicy;
 use crate::mailbox::{FromShard, MAILBOX_MESSAGES_MAX, ShardIndex};
 use crate::metrics::{nofile_limits, raise_nofile_limit};
+use crate::server::Sites;
 use crate::service::settings::ServiceSettings;
 use crate::service::store::{self, GossipLinks, StorePlace};
 use crate::shard::{ShardOptions, ShardThread};
@@ -32,6 +33,8 @@ pub struct RunOptions {
     pub sync: SyncPolicy,
     /// Where the API listens.
     pub listen_address: SocketAddr,
+    /// How the API listens: TLS, users; `None` = plain HTTP for everybody.
+    pub web_config_file: Option<PathBuf>,
     /// Whether `/-/reload` is served.
     pub lifecycle: bool,
     /// Whether the texts of stored configurations can be read through the API.
@@ -68,6 +71,12 @@ pub enum RunError {
     /// The storage folder cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The web configuration, or what it names, is wrong.
+    #[error("{reason}")]
+    WebConfig {
+        /// What, and where.
+        reason: String,
+    },
     /// The API's address cannot be listened on.
     #[error("cannot listen on {address} (--web.listen-address): {source}")]
     Listen {
@@ -116,6 +125,8 @@ pub enum RunError {
 /// The process could not start, or a shard has died.
 pub fn run(options: RunOptions) -> Result<(), RunError> {
     let config = options.load_config()?;
+    let sites = Sites::load(options.web_config_file.as_deref());
+    let sites = sites.map_err(|reason| RunError::WebConfig { reason })?;
     let storage = Storage::lock(&options.storage_path)?;
     raise_nofile_limit();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -171,17 +182,24 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
             shards.push(thread);
         }
         drop(reports);
+        let scheme = if sites.current().has_tls() {
+            "https"
+        } else {
+            "http"
+        };
         info!(
             version = env!("CARGO_PKG_VERSION"),
             shards = shard_count,
-            api = %format_args!("http://{address}"),
+            api = %format_args!("{scheme}://{address}"),
             storage = %options.storage_path.display(),
             config = %options.config_file.display(),
             "ringscrape starts"
         );
-        Control::new(options, config, shards, reported, clustering, service)
-            .run(listener)
-            .await
+        Control::new(
+            options, config, sites, shards, reported, clustering, service,
+        )
+        .run(listener)
+        .await
     });
     // A look-up that hangs in the system's resolver must not keep the process.
     runtime.shutdown_background();

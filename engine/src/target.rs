@@ -14,8 +14,8 @@ use crate::config::{KeyLabels, ScrapeConfig, format_duration, parse_duration_ms}
 use crate::discovery::TargetGroup;
 use crate::labels::{Labels, LabelsBuilder};
 use crate::relabel::Verdict;
-use ringscrape_cluster::TargetKey;
 use ringscrape_cluster::member::{JobId, ZoneId};
+use ringscrape_cluster::{Replica, Slots, Spot, TargetKey};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -24,18 +24,21 @@ use std::sync::Arc;
 pub struct Target {
     /// Stable hash of job, final labels and URL; unique among the targets of a job.
     pub key: TargetKey,
+    /// The same without the label that tells replicas apart: they have it in common, and their
+    /// slots follow from it.
+    pub common_key: TargetKey,
     /// Its job's number in a cluster.
     pub job: JobId,
-    /// What decides in a cluster which node scrapes it: the same as the key, or a hash of the
-    /// labels that the job names, or one that all targets of a configuration have in common.
-    pub place: TargetKey,
-    /// The zone that it is in.
-    pub zone: ZoneId,
-    /// The same by its name; empty = none.
+    /// What decides in a cluster which node scrapes it. Its place is the same as the common key, or
+    /// a hash of the labels that the job names, or one that all targets of a configuration have in
+    /// common.
+    pub spot: Spot,
+    /// The name of the zone that it is in; empty = none.
     pub zone_name: Box<str>,
     /// The job's settings.
     pub scrape_config: Arc<ScrapeConfig>,
-    /// Final labels: what samples get. No name begins with `__`.
+    /// Final labels: what samples get. No name begins with `__`, but for that of replicas if the
+    /// job says so.
     pub labels: Labels,
     /// Labels before `relabel_configs`.
     pub discovered: Labels,
@@ -57,12 +60,35 @@ impl Target {
     pub fn is_of_unit(&self) -> bool {
         self.scrape_config.unit.is_some()
     }
+
+    /// When it is scraped.
+    pub fn slots(&self) -> Slots {
+        Slots::of_replica(self.common_key, self.interval_ms, self.spot.replica)
+    }
+
+    /// Another replica of the same target.
+    fn with_replica(&self, replica: Replica) -> Self {
+        let label = (
+            &*self.scrape_config.replica_label,
+            replica.index.to_string(),
+        );
+        let mut labels = LabelsBuilder::from(&self.labels);
+        labels.set_text(label.0, &label.1);
+        let labels = labels.into_labels();
+        let job = &self.scrape_config.job_name;
+        Self {
+            key: TargetKey::new(job, &self.scrape_url, labels.iter()),
+            spot: Spot::new(self.spot.place(), self.spot.zone, replica),
+            labels,
+            ..self.clone()
+        }
+    }
 }
 
 /// What a job's groups amount to.
 #[derive(Debug, Default)]
 pub struct JobTargets {
-    /// In the order of the groups; keys are unique.
+    /// In the order of the groups, all replicas of a target together; keys are unique.
     pub targets: Vec<Arc<Target>>,
     /// Discovered labels of targets that `relabel_configs` dropped, at most
     /// `keep_dropped_targets` of them (0 = all).
@@ -119,11 +145,17 @@ pub fn targets(config: &Arc<ScrapeConfig>, groups: &[Arc<TargetGroup>]) -> JobTa
                 Populated::Target(target) => {
                     // The key stands for labels and URL: two that differ in these and share a key
                     // could not both run, and one pair in 2^64 does.
-                    if !keys.insert(target.key) {
+                    if !keys.insert(target.common_key) {
                         result.duplicate_count += 1;
                         continue;
                     }
-                    result.targets.push(Arc::new(*target));
+                    if config.replica_label.is_empty() {
+                        result.targets.push(Arc::new(*target));
+                        continue;
+                    }
+                    for replica in Replica::of(config.replication_factor) {
+                        result.targets.push(Arc::new(target.with_replica(replica)));
+                    }
                 }
                 Populated::Dropped(discovered) => {
                     result.dropped_count += 1;
@@ -146,7 +178,7 @@ pub fn targets(config: &Arc<ScrapeConfig>, groups: &[Arc<TargetGroup>]) -> JobTa
         }
     }
     result.target_limit_exceeded =
-        config.target_limit > 0 && result.targets.len() as u64 > config.target_limit;
+        config.target_limit > 0 && keys.len() as u64 > config.target_limit;
     result
 }
 
@@ -185,8 +217,12 @@ fn discovered_labels(config: &ScrapeConfig, own: &Labels, group: &Labels) -> Lab
     default(METRICS_PATH, &config.metrics_path);
     default(SCHEME, &config.scheme);
     default("__convert_classic_histograms_to_nhcb__", "false");
-    default("__always_scrape_classic_histograms__", "false");
-    default("__scrape_native_histograms__", "false");
+    let word = |flag| if flag { "true" } else { "false" };
+    let rules = &config.rules;
+    let classic = word(rules.always_scrape_classic_histograms);
+    default("__always_scrape_classic_histograms__", classic);
+    let native = word(rules.scrape_native_histograms);
+    default("__scrape_native_histograms__", native);
     for (name, values) in &config.params {
         if let Some(first) = values.first() {
             default(&format!("{PARAM_PREFIX}{name}"), first);
@@ -211,6 +247,13 @@ fn build(
         ));
     }
     let interval_ms = duration(&labels, INTERVAL)?;
+    if interval_ms < config.interval_min_ms {
+        return Err(format!(
+            "scrape interval {} is shorter than the job's least, {}",
+            labels.text(INTERVAL),
+            format_duration(config.interval_min_ms)
+        ));
+    }
     let timeout_ms = duration(&labels, TIMEOUT)?;
     if timeout_ms > interval_ms {
         let (timeout, interval) = (labels.text(TIMEOUT), labels.text(INTERVAL));
@@ -231,17 +274,23 @@ fn build(
     let scrape_url = url::display(&scheme, &address, labels.text(METRICS_PATH), &query);
     let zone_name = Box::<str>::from(labels.text(ZONE));
     labels.retain(|name| !name.starts_with(RESERVED_PREFIX));
+    // Each replica has its own value.
+    labels.retain(|name| name != config.replica_label);
     let labels = labels.into_labels();
     let key = TargetKey::new(&config.job_name, &scrape_url, labels.iter());
     Ok(Target {
         key,
+        common_key: key,
         job: JobId::new(&config.job_name),
-        place: place(config, &scrape_url, &labels, key),
-        zone: match config.unit {
-            // All of them stay together, wherever they are.
-            Some(_) => ZoneId::NONE,
-            None => ZoneId::new(&zone_name),
-        },
+        spot: Spot::new(
+            place(config, &scrape_url, &labels, key),
+            match config.unit {
+                // All of them stay together, wherever they are.
+                Some(_) => ZoneId::NONE,
+                None => ZoneId::new(&zone_name),
+            },
+            Replica::ONLY,
+        ),
         zone_name,
         scrape_config: config.clone(),
         labels,

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod configs;
+mod gate;
 mod json;
 mod router;
 

@@ -1,6 +1,8 @@
 //! Paths and methods -> handlers, with Prometheus' paths, envelopes and status codes.
 
+use super::gate::gate;
 use super::{Query, StateFilter, cluster, configs, json};
+use crate::server::Sites;
 use crate::web;
 use axum::Router;
 use axum::extract::{Query as UrlQuery, Request, State};
@@ -29,6 +31,8 @@ pub(super) struct Context {
     pub(super) options: ApiOptions,
     /// What requests about stored configurations share.
     pub(super) configs: Arc<configs::Shared>,
+    /// Who is let in.
+    pub(super) sites: Arc<Sites>,
 }
 
 /// Whether requests that change this node's state are refused.
@@ -41,7 +45,14 @@ pub(crate) fn router(
     queries: mpsc::Sender<Query>,
     options: ApiOptions,
     configs: Arc<configs::Shared>,
+    sites: Arc<Sites>,
 ) -> Router {
+    let context = Context {
+        queries,
+        options,
+        configs,
+        sites,
+    };
     Router::new()
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(|| async { "ringscrape is healthy.\n" }))
@@ -53,11 +64,8 @@ pub(crate) fn router(
         .merge(configs::routes())
         .merge(web::routes())
         .layer(middleware::from_fn(refuse_foreign_origin))
-        .with_state(Context {
-            queries,
-            options,
-            configs,
-        })
+        .layer(middleware::from_fn_with_state(context.clone(), gate))
+        .with_state(context)
 }
 
 async fn version() -> impl IntoResponse {

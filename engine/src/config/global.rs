@@ -1,7 +1,7 @@
 //! The file's outermost mapping and `global` -> defaults for all jobs.
 
 use super::expand::expand;
-use super::section::{Fields, Section, key, not_supported, one_of, pick};
+use super::section::{Fields, Section, key, one_of, pick};
 use super::yaml::Value;
 use super::{ScrapeProtocol, ScrapeRules};
 use crate::labels::Labels;
@@ -76,12 +76,7 @@ pub(crate) const GLOBAL: Section = Section {
             "Added when sending, to series that lack the name; `$VAR` and `${VAR}` are replaced \
              by environment variables, `$$` by `$`.",
         ),
-        key(
-            "scrape_protocols",
-            "list",
-            PROTOCOLS_DEFAULT,
-            "Formats offered, best first.",
-        ),
+        key("scrape_protocols", "list", PROTOCOLS_DEFAULT, PROTOCOLS),
         key("body_size_limit", "size", "0 = none", LIMIT_BODY),
         key("sample_limit", "count", "0 = none", LIMIT_SAMPLES),
         key("target_limit", "count", "0 = none", LIMIT_TARGETS),
@@ -112,17 +107,12 @@ pub(crate) const GLOBAL: Section = Section {
             "`allow-utf-8`",
             "Only the default.",
         ),
-        key(
-            "scrape_native_histograms",
-            "`false`",
-            "false",
-            "Only the default.",
-        ),
+        key("scrape_native_histograms", "true or false", "false", NATIVE),
         key(
             "always_scrape_classic_histograms",
-            "`false`",
+            "true or false",
             "false",
-            "Only the default.",
+            ALWAYS_CLASSIC,
         ),
         key(
             "convert_classic_histograms_to_nhcb",
@@ -140,6 +130,12 @@ pub(crate) const GLOBAL: Section = Section {
 
 pub(crate) const PROTOCOLS_DEFAULT: &str = "`OpenMetricsText1.0.0`, `OpenMetricsText0.0.1`, \
                                             `PrometheusText1.0.0`, `PrometheusText0.0.4`";
+pub(crate) const PROTOCOLS: &str = "Formats offered, best first. If no list is given, \
+                                    `scrape_native_histograms` puts `PrometheusProto` first.";
+pub(crate) const NATIVE: &str = "Whether native histograms are read, from `PrometheusProto`; their \
+                                 classic buckets are not, then.";
+pub(crate) const ALWAYS_CLASSIC: &str =
+    "Whether classic buckets are read also of histograms that have native ones.";
 pub(crate) const LIMIT_BODY: &str = "A scrape whose uncompressed body reaches this size fails.";
 pub(crate) const LIMIT_SAMPLES: &str =
     "A scrape with more samples after `metric_relabel_configs` fails.";
@@ -159,25 +155,12 @@ const INTERVAL_MS_DEFAULT: u64 = 60_000;
 /// `scrape_timeout`, default 10s.
 const TIMEOUT_MS_DEFAULT: u64 = 10_000;
 
-/// The names of formats; `None` is one that this version doesn't read.
-const PROTOCOLS: [(Option<ScrapeProtocol>, &str); 5] = [
-    (
-        Some(ScrapeProtocol::OpenMetricsText1_0_0),
-        "OpenMetricsText1.0.0",
-    ),
-    (
-        Some(ScrapeProtocol::OpenMetricsText0_0_1),
-        "OpenMetricsText0.0.1",
-    ),
-    (
-        Some(ScrapeProtocol::PrometheusText1_0_0),
-        "PrometheusText1.0.0",
-    ),
-    (
-        Some(ScrapeProtocol::PrometheusText0_0_4),
-        "PrometheusText0.0.4",
-    ),
-    (None, "PrometheusProto"),
+const PROTOCOL_NAMES: [(ScrapeProtocol, &str); 5] = [
+    (ScrapeProtocol::OpenMetricsText1_0_0, "OpenMetricsText1.0.0"),
+    (ScrapeProtocol::OpenMetricsText0_0_1, "OpenMetricsText0.0.1"),
+    (ScrapeProtocol::PrometheusText1_0_0, "PrometheusText1.0.0"),
+    (ScrapeProtocol::PrometheusText0_0_4, "PrometheusText0.0.4"),
+    (ScrapeProtocol::PrometheusProto, "PrometheusProto"),
 ];
 
 /// What a job takes from `global` unless it says otherwise.
@@ -186,7 +169,10 @@ pub(crate) struct Global {
     pub(crate) scrape_interval_ms: u64,
     pub(crate) scrape_timeout_ms: u64,
     pub(crate) external_labels: Labels,
-    pub(crate) scrape_protocols: Vec<ScrapeProtocol>,
+    /// If given.
+    pub(crate) scrape_protocols: Option<Vec<ScrapeProtocol>>,
+    pub(crate) scrape_native_histograms: bool,
+    pub(crate) always_scrape_classic_histograms: bool,
     pub(crate) limits: Limits,
     pub(crate) extra_scrape_metrics: bool,
 }
@@ -238,14 +224,23 @@ pub(crate) fn read(fields: &Fields<'_>, variable: &dyn Fn(&str) -> Option<String
     let scrape_interval_ms = given("scrape_interval").unwrap_or(INTERVAL_MS_DEFAULT);
     let scrape_timeout_ms = timeout(fields, given("scrape_timeout"), scrape_interval_ms);
     fields.duration_ms("evaluation_interval");
-    refuse_native(fields);
+    refuse_schemes(fields);
     let default = ScrapeRules::default();
+    let flag = |name, default| fields.flag(name).unwrap_or(default);
     let extra = fields.flag("extra_scrape_metrics");
     Global {
         scrape_interval_ms,
         scrape_timeout_ms: scrape_timeout_ms.unwrap_or(TIMEOUT_MS_DEFAULT.min(scrape_interval_ms)),
         external_labels: fields.labels("external_labels", |value| expand(value, variable)),
-        scrape_protocols: protocols(fields).unwrap_or(default.scrape_protocols),
+        scrape_protocols: protocols(fields),
+        scrape_native_histograms: flag(
+            "scrape_native_histograms",
+            default.scrape_native_histograms,
+        ),
+        always_scrape_classic_histograms: flag(
+            "always_scrape_classic_histograms",
+            default.always_scrape_classic_histograms,
+        ),
         limits: Limits::read(fields),
         extra_scrape_metrics: extra.unwrap_or(default.extra_scrape_metrics),
     }
@@ -266,12 +261,10 @@ pub(crate) fn timeout(fields: &Fields<'_>, given: Option<u64>, interval_ms: u64)
     Some(timeout_ms)
 }
 
-/// Settings whose other values need native histograms or another naming scheme.
-pub(crate) fn refuse_native(fields: &Fields<'_>) {
+/// Settings whose other values need another naming scheme or histograms with bounds of their own.
+pub(crate) fn refuse_schemes(fields: &Fields<'_>) {
     fields.only("metric_name_validation_scheme", &["utf8", ""]);
     fields.only("metric_name_escaping_scheme", &["allow-utf-8", ""]);
-    fields.only("scrape_native_histograms", &["false"]);
-    fields.only("always_scrape_classic_histograms", &["false"]);
     fields.only("convert_classic_histograms_to_nhcb", &["false"]);
 }
 
@@ -306,15 +299,17 @@ pub(crate) fn protocols(fields: &Fields<'_>) -> Option<Vec<ScrapeProtocol>> {
     Some(protocols)
 }
 
+/// What is offered where no list is given.
+pub(crate) fn protocols_default(native_histograms: bool) -> Vec<ScrapeProtocol> {
+    let first = native_histograms.then_some(ScrapeProtocol::PrometheusProto);
+    let others = ScrapeRules::default().scrape_protocols;
+    first.into_iter().chain(others).collect()
+}
+
 /// A format by name.
 pub(crate) fn protocol(name: &str) -> Result<ScrapeProtocol, String> {
-    match pick(name, &PROTOCOLS) {
-        Some(Some(protocol)) => Ok(protocol),
-        Some(None) => Err(not_supported(&format!("`{name}`"))),
-        None => {
-            let known = PROTOCOLS.iter().filter(|(protocol, _)| protocol.is_some());
-            let allowed = one_of(known.map(|(_, name)| *name));
-            Err(format!("{name:?} is not allowed here; give {allowed}"))
-        }
-    }
+    pick(name, &PROTOCOL_NAMES).ok_or_else(|| {
+        let allowed = one_of(PROTOCOL_NAMES.iter().map(|(_, name)| *name));
+        format!("{name:?} is not allowed here; give {allowed}")
+    })
 }

@@ -5,6 +5,7 @@
 //! which the reader checks against and `docs/configuration.md` is made from.
 
 mod agent_file;
+mod clustering;
 mod discovery;
 mod error;
 mod expand;
@@ -21,6 +22,7 @@ mod settings_hash;
 #[cfg(test)]
 mod tests;
 mod units;
+mod web;
 pub(crate) mod yaml;
 
 pub use error::ConfigError;
@@ -30,6 +32,7 @@ pub use model::*;
 pub use reference::reference;
 pub(crate) use settings_hash::{endpoint_hash, settings_hash};
 pub use units::{format_duration, parse_duration_ms};
+pub(crate) use web::read as read_web;
 
 use error::Problem;
 use section::{Fields, Problems};

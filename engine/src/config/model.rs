@@ -5,6 +5,7 @@ use crate::labels::Labels;
 use crate::relabel::Rules;
 use crate::service::settings::{Networks, ServiceSettings};
 use ringscrape_cluster::TargetKey;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// One configuration file, read and validated.
@@ -47,6 +48,10 @@ pub struct ScrapeConfig {
     pub is_clustered: bool,
     /// `clustering.key_labels` or `clustering.exclude_labels`.
     pub key_labels: KeyLabels,
+    /// `clustering.replication_factor`, default 1, at most 8: how many nodes scrape a target.
+    pub replication_factor: u8,
+    /// `clustering.replica_label`; empty = none.
+    pub replica_label: String,
     /// `relabel_configs`.
     pub relabel_configs: Rules,
     /// `static_configs`.
@@ -59,6 +64,8 @@ pub struct ScrapeConfig {
     pub unit: Option<TargetKey>,
     /// If so, a hash of that configuration's text: its jobs change together. Else 0.
     pub unit_version: u64,
+    /// Targets with a shorter interval are not scraped; 0 = any may be.
+    pub interval_min_ms: u64,
 }
 
 /// What decides which node of a cluster scrapes a target.
@@ -105,9 +112,29 @@ pub struct ScrapeRules {
     pub scrape_protocols: Vec<ScrapeProtocol>,
     /// `fallback_scrape_protocol`: for a missing or unknown Content-Type.
     pub fallback_scrape_protocol: Option<ScrapeProtocol>,
+    /// `scrape_native_histograms`, default false: native buckets are read, where there are any.
+    pub scrape_native_histograms: bool,
+    /// `always_scrape_classic_histograms`, default false: classic buckets are read also where
+    /// there are native ones.
+    pub always_scrape_classic_histograms: bool,
+    /// `native_histogram_bucket_limit`; 0 = none. A histogram with more is made coarser.
+    pub native_histogram_bucket_limit: u64,
+    /// The finest schema that `native_histogram_min_bucket_factor` allows, default 8.
+    pub native_histogram_schema_max: i32,
     /// Where connections may lead; `None`: anywhere.
     pub networks: Option<Arc<Networks>>,
 }
+
+impl ScrapeRules {
+    /// Whether the job is of a stored configuration, whose author may not see what its targets say.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.networks.is_some()
+    }
+}
+
+/// Schemas of native histograms, from the coarsest to the finest: at schema n the bounds of a
+/// bucket are a factor of 2^(2^-n) apart.
+pub(crate) const NATIVE_SCHEMAS: RangeInclusive<i32> = -4..=8;
 
 /// The rules of a job that sets none.
 impl Default for ScrapeRules {
@@ -132,6 +159,10 @@ impl Default for ScrapeRules {
                 ScrapeProtocol::PrometheusText0_0_4,
             ],
             fallback_scrape_protocol: None,
+            scrape_native_histograms: false,
+            always_scrape_classic_histograms: false,
+            native_histogram_bucket_limit: 0,
+            native_histogram_schema_max: *NATIVE_SCHEMAS.end(),
             networks: None,
         }
     }
@@ -141,6 +172,7 @@ impl Default for ScrapeRules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
 pub enum ScrapeProtocol {
+    PrometheusProto,
     OpenMetricsText1_0_0,
     OpenMetricsText0_0_1,
     PrometheusText1_0_0,
@@ -205,6 +237,8 @@ pub struct Endpoint {
     pub compression: CompressionChoice,
     /// `send_exemplars`, default false.
     pub send_exemplars: bool,
+    /// `send_native_histograms`, default false; in remote write 2.0 always.
+    pub send_native_histograms: bool,
     /// `metadata_config.send`, default true.
     pub send_metadata: bool,
     /// `metadata_config.send_interval`, default 1m.

@@ -1,7 +1,10 @@
 //! The tables of keys -> the reference page `docs/configuration.md`.
 
 use super::section::{HTTP_CLIENT, Section};
-use super::{agent_file, discovery, global, instance, relabel, remote_write, scrape, service};
+use super::{
+    agent_file, clustering, discovery, global, instance, relabel, remote_write, scrape, service,
+    web,
+};
 use std::fmt::Write as _;
 
 const INTRODUCTION: &str = "\
@@ -20,11 +23,11 @@ page is made from the tables that the reader checks against.
 - A limit of 0 in a job takes the value of `global`.
 ";
 
-const SECTIONS: [(&Section, &str); 21] = [
+const SECTIONS: [(&Section, &str); 24] = [
     (&global::FILE, "The file"),
     (&global::GLOBAL, "`global`"),
     (&scrape::SCRAPE, "`scrape_configs[]`: one job"),
-    (&scrape::CLUSTERING, "`clustering`"),
+    (&clustering::CLUSTERING, "`clustering`"),
     (&scrape::STATIC, "`static_configs[]`"),
     (&discovery::FILE_SD, "`file_sd_configs[]`"),
     (&discovery::HTTP_SD, "`http_sd_configs[]`"),
@@ -57,6 +60,9 @@ const SECTIONS: [(&Section, &str); 21] = [
     ),
     (&agent_file::SERVER, "`server` in that layout"),
     (&agent_file::METRICS, "`metrics` in that layout"),
+    (&web::WEB, "The file that `--web.config.file` names"),
+    (&web::TLS_SERVER, "`tls_server_config` in it"),
+    (&web::HTTP_SERVER, "`http_server_config` in it"),
 ];
 
 /// The whole page, in Markdown.

@@ -61,9 +61,9 @@ pub(crate) const REMOTE_WRITE: Section = Section {
         ),
         key(
             "send_native_histograms",
-            "`false`",
+            "true or false",
             "false",
-            "Only the default.",
+            "Whether native histograms are sent. In remote write 2.0 they always are.",
         ),
         key("round_robin_dns", "`false`", "false", "Only the default."),
         key("enable_http2", "`false`", "false", "Only the default."),
@@ -258,7 +258,6 @@ pub(crate) fn read(file: &Fields<'_>, global: &Global) -> Vec<Arc<Endpoint>> {
 fn endpoint(fields: &Fields<'_>, global: &Global) -> Endpoint {
     let url = http_url(fields);
     let headers = headers(fields);
-    fields.only("send_native_histograms", &["false"]);
     fields.only("round_robin_dns", &["false"]);
     fields.only("enable_http2", &["false"]);
     fields.only("follow_redirects", &["false"]);
@@ -291,6 +290,7 @@ fn endpoint(fields: &Fields<'_>, global: &Global) -> Endpoint {
             .choice("compression", &COMPRESSIONS)
             .unwrap_or_default(),
         send_exemplars: fields.flag("send_exemplars").unwrap_or(false),
+        send_native_histograms: fields.flag("send_native_histograms").unwrap_or(false),
         send_metadata: metadata.flag("send").unwrap_or(true),
         metadata_interval_ms: positive(&metadata, "send_interval").unwrap_or(60_000),
         queue: queue(fields.node("queue_config").unwrap_or(&NO_SECTION), fields),

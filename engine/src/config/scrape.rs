@@ -1,9 +1,10 @@
 //! `scrape_configs[]` -> jobs, with the defaults of `global` filled in.
 
 use super::global::{self, *};
-use super::section::{Fields, HTTP_CLIENT, LATER, Problems, Section, key, not_supported};
+use super::model::NATIVE_SCHEMAS;
+use super::section::{Fields, HTTP_CLIENT, Problems, Section, key, not_supported};
 use super::yaml::{At, Node, Value};
-use super::{KeyLabels, ScrapeConfig, ScrapeRules, StaticConfig, discovery, relabel};
+use super::{ScrapeConfig, ScrapeRules, StaticConfig, clustering, discovery, relabel};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,12 +30,7 @@ pub(crate) const SCRAPE: Section = Section {
             "as `global`, at most the interval",
             "Time that a scrape may take, from connecting to the last byte.",
         ),
-        key(
-            "scrape_protocols",
-            "list",
-            "as `global`",
-            "Formats offered, best first.",
-        ),
+        key("scrape_protocols", "list", "as `global`", PROTOCOLS),
         key(
             "fallback_scrape_protocol",
             "one of the formats",
@@ -127,15 +123,15 @@ pub(crate) const SCRAPE: Section = Section {
         ),
         key(
             "scrape_native_histograms",
-            "`false`",
-            "false",
-            "Only the default.",
+            "true or false",
+            "as `global`",
+            NATIVE,
         ),
         key(
             "always_scrape_classic_histograms",
-            "`false`",
-            "false",
-            "Only the default.",
+            "true or false",
+            "as `global`",
+            ALWAYS_CLASSIC,
         ),
         key(
             "convert_classic_histograms_to_nhcb",
@@ -145,15 +141,16 @@ pub(crate) const SCRAPE: Section = Section {
         ),
         key(
             "native_histogram_bucket_limit",
-            "`0`",
-            "0",
-            "Only the default.",
+            "count",
+            "0 = none",
+            "A native histogram with more buckets is made coarser; the scrape fails if the coarsest \
+             form has more.",
         ),
         key(
             "native_histogram_min_bucket_factor",
-            "`0`",
-            "0",
-            "Only the default.",
+            "number",
+            "0 = none",
+            "A native histogram whose buckets grow by a smaller factor is made coarser.",
         ),
         key(
             "clustering",
@@ -192,34 +189,6 @@ pub(crate) const SCRAPE: Section = Section {
         discovery::OTHER_KINDS,
         &["scrape_failure_log_file"],
     ],
-};
-
-/// `clustering` of a job.
-pub(crate) const CLUSTERING: Section = Section {
-    path: "scrape_configs[].clustering",
-    keys: &[
-        key(
-            "enabled",
-            "true or false",
-            "true",
-            "Whether a target is scraped by one node of the cluster, not by each node that has the \
-             job. Without `--cluster.enabled` there is one node.",
-        ),
-        key(
-            "key_labels",
-            "list of names",
-            "URL and all labels",
-            "Only these labels decide which node scrapes a target: it stays where it is when \
-             others change. Targets with the same values in all of them move together.",
-        ),
-        key(
-            "exclude_labels",
-            "list of names",
-            "none",
-            "Labels that do not decide it, of all others and the URL; not with `key_labels`.",
-        ),
-    ],
-    unsupported: &[LATER],
 };
 
 /// `static_configs[]`.
@@ -281,12 +250,10 @@ fn job(fields: &Fields<'_>, name: &str, global: &Global, folder: &Path) -> Scrap
         fields.choice("scheme", &[((), "http")]);
     }
     fields.flag("enable_http2");
-    global::refuse_native(fields);
-    fields.only("native_histogram_bucket_limit", &["0"]);
-    fields.only("native_histogram_min_bucket_factor", &["0", "0.0"]);
+    global::refuse_schemes(fields);
     let limits = Limits::read(fields).or(global.limits);
     let relabel_configs = relabel::rules(fields, "relabel_configs");
-    let clustering = clustering(fields);
+    let clustering = clustering::read(fields);
     ScrapeConfig {
         job_name: name.to_owned(),
         scrape_interval_ms,
@@ -297,14 +264,17 @@ fn job(fields: &Fields<'_>, name: &str, global: &Global, folder: &Path) -> Scrap
         rules: Arc::new(rules(fields, global, limits)),
         target_limit: limits.targets,
         keep_dropped_targets: limits.dropped_targets,
-        is_clustered: clustering.0,
-        key_labels: clustering.1,
+        is_clustered: clustering.is_enabled,
+        key_labels: clustering.key_labels,
+        replication_factor: clustering.factor,
+        replica_label: clustering.replica_label,
         static_configs: static_configs(fields, relabel_configs.is_empty()),
         relabel_configs,
         file_sd_configs: discovery::file_sd_configs(fields, folder),
         http_sd_configs: discovery::http_sd_configs(fields),
         unit: None,
         unit_version: 0,
+        interval_min_ms: 0,
     }
 }
 
@@ -314,6 +284,8 @@ fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
     let fallback = fields
         .text("fallback_scrape_protocol")
         .filter(|name| !name.is_empty());
+    let native = flag("scrape_native_histograms", global.scrape_native_histograms);
+    let offered = protocols(fields).or_else(|| global.scrape_protocols.clone());
     ScrapeRules {
         honor_labels: flag("honor_labels", default.honor_labels),
         honor_timestamps: flag("honor_timestamps", default.honor_timestamps),
@@ -330,7 +302,16 @@ fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
         extra_scrape_metrics: flag("extra_scrape_metrics", global.extra_scrape_metrics),
         enable_compression: flag("enable_compression", default.enable_compression),
         follow_redirects: flag("follow_redirects", default.follow_redirects),
-        scrape_protocols: protocols(fields).unwrap_or_else(|| global.scrape_protocols.clone()),
+        scrape_protocols: offered.unwrap_or_else(|| protocols_default(native)),
+        scrape_native_histograms: native,
+        always_scrape_classic_histograms: flag(
+            "always_scrape_classic_histograms",
+            global.always_scrape_classic_histograms,
+        ),
+        native_histogram_bucket_limit: fields.count("native_histogram_bucket_limit").unwrap_or(0),
+        native_histogram_schema_max: fields
+            .number("native_histogram_min_bucket_factor")
+            .map_or(default.native_histogram_schema_max, schema_max),
         networks: None,
         fallback_scrape_protocol: fallback.and_then(|name| match protocol(name) {
             Ok(protocol) => Some(protocol),
@@ -343,37 +324,18 @@ fn rules(fields: &Fields<'_>, global: &Global, limits: Limits) -> ScrapeRules {
     }
 }
 
-/// Whether the nodes of a cluster share the targets, and by which labels.
-fn clustering(fields: &Fields<'_>) -> (bool, KeyLabels) {
-    let Some(node) = fields.node("clustering") else {
-        return (true, KeyLabels::All);
+/// The finest schema whose buckets grow by `bucket_factor` at least.
+/// Source: Prometheus scrape/scrape.go, `pickSchema`.
+fn schema_max(bucket_factor: f64) -> i32 {
+    let (coarsest, finest) = (*NATIVE_SCHEMAS.start(), *NATIVE_SCHEMAS.end());
+    // Just above the factor of the finest, 2^(2^-8).
+    let factor = if bucket_factor <= 1.0 {
+        1.00271
+    } else {
+        bucket_factor
     };
-    let clustering = Fields::new(node, &CLUSTERING, fields.problems);
-    let names = |key| {
-        let mut names = clustering.texts(key).unwrap_or_default();
-        if let Some(name) = names.iter().find(|name| name.starts_with("__")) {
-            let message = format!(
-                "`{key}`: a target has no label {name:?} after relabelling; copy it to another \
-                 name in `relabel_configs`"
-            );
-            clustering.refuse(key, message);
-        }
-        names.sort();
-        names.dedup();
-        names
-    };
-    let (only, without) = (names("key_labels"), names("exclude_labels"));
-    let labels = match (only.is_empty(), without.is_empty()) {
-        (true, true) => KeyLabels::All,
-        (false, true) => KeyLabels::Only(only),
-        (true, false) => KeyLabels::Without(without),
-        (false, false) => {
-            let message = "`exclude_labels` means nothing beside `key_labels`: give one of them";
-            clustering.refuse("exclude_labels", message);
-            KeyLabels::All
-        }
-    };
-    (clustering.flag("enabled").unwrap_or(true), labels)
+    let schema = (-factor.log2().log2()).floor();
+    (schema as i32).clamp(coarsest, finest)
 }
 
 fn params(fields: &Fields<'_>) -> Vec<(String, Vec<String>)> {

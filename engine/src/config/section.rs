@@ -60,9 +60,6 @@ pub(crate) const HTTP_CLIENT: &[&str] = &[
     "tls_config",
 ];
 
-/// Keys of ringscrape's own that come later.
-pub(crate) const LATER: &[&str] = &["replication_factor"];
-
 /// Collects what is wrong.
 #[derive(Debug, Default)]
 pub(crate) struct Problems(RefCell<Vec<Problem>>);
@@ -134,11 +131,7 @@ impl<'a> Fields<'a> {
                 .iter()
                 .any(|names| names.contains(&name))
             {
-                let message = match LATER.contains(&name) {
-                    true => format!("`{name}` is not supported yet by this version of ringscrape"),
-                    false => not_supported(&format!("`{name}`")),
-                };
-                problems.add(entry.key_at, message);
+                problems.add(entry.key_at, not_supported(&format!("`{name}`")));
             } else {
                 problems.add(entry.key_at, unknown_key(name, section));
             }
@@ -203,6 +196,13 @@ impl<'a> Fields<'a> {
                 "false" | "no" | "off" | "n" => Some(false),
                 _ => None,
             }
+        })
+    }
+
+    /// A number that is finite.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        self.read(name, "a number", None, |text| {
+            text.parse().ok().filter(|number: &f64| number.is_finite())
         })
     }
 

@@ -282,6 +282,13 @@ pub(crate) const LIMITS: Section = Section {
             "0",
             "Body of one scrape: a job's `body_size_limit` may be lower, not higher.",
         ),
+        key(
+            "scrape_interval",
+            "duration",
+            "1s",
+            "The shortest interval of scrapes, and `refresh_interval` of `http_sd_configs`, unless \
+             that of `global` in this file is shorter.",
+        ),
     ],
     unsupported: &[],
 };
@@ -435,6 +442,9 @@ fn limits(service: &Fields<'_>) -> InstanceLimits {
         targets_max: count("targets", default.targets_max),
         series_max: count("series", default.series_max),
         bytes_max: size("bytes", default.bytes_max),
+        scrape_interval_min_ms: fields
+            .duration_ms("scrape_interval")
+            .unwrap_or(default.scrape_interval_min_ms),
     }
 }
 

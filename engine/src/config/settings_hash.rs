@@ -3,9 +3,9 @@
 //! XXH3-64, seed 0, of the settings in the order below, texts and lists with their length before
 //! them. It covers what decides which targets the job has, how they are asked and what becomes of
 //! their samples; secrets in URLs too. Not: where the files of `file_sd_configs` lie and how often
-//! sources are asked, and where connections may lead, which are a node's own matter, and
-//! `keep_dropped_targets`, which only decides what is shown. The function never changes: nodes of
-//! different releases compare it.
+//! sources are asked, where connections may lead and how short an interval may be, which are a
+//! node's own matter, and `keep_dropped_targets`, which only decides what is shown. The function
+//! never changes: nodes of different releases compare it.
 
 use super::{
     CompressionChoice, Endpoint, KeyLabels, ProtobufMessage, ScrapeConfig, ScrapeProtocol,
@@ -44,6 +44,11 @@ pub(crate) fn settings_hash(job: &ScrapeConfig) -> u64 {
         KeyLabels::Only(names) => form.names("key_labels", names),
         KeyLabels::Without(names) => form.names("exclude_labels", names),
     }
+    if !job.replica_label.is_empty() {
+        form.text("replica_label");
+        form.text(&job.replica_label);
+        form.number(job.replication_factor.into());
+    }
     form.0.digest()
 }
 
@@ -79,7 +84,20 @@ pub(crate) fn endpoint_hash(endpoint: &Endpoint) -> u64 {
     form.number(queue.backoff_max_ms);
     form.flag(queue.retry_on_http_429);
     form.number(queue.sample_age_limit_ms);
+    if endpoint.send_native_histograms {
+        form.text("send_native_histograms");
+    }
     form.0.digest()
+}
+
+/// The settings of native histograms.
+fn native_of(rules: &ScrapeRules) -> [u64; 4] {
+    [
+        rules.scrape_native_histograms.into(),
+        rules.always_scrape_classic_histograms.into(),
+        rules.native_histogram_bucket_limit,
+        rules.native_histogram_schema_max as u64,
+    ]
 }
 
 /// What has been written so far.
@@ -146,6 +164,14 @@ impl Form {
         self.flag(rules.follow_redirects);
         self.list(&rules.scrape_protocols, Self::protocol);
         self.option(rules.fallback_scrape_protocol.as_ref(), Self::protocol);
+        // What came later counts where it is set.
+        let (native, default) = (native_of(rules), native_of(&ScrapeRules::default()));
+        if native != default {
+            self.text("native_histograms");
+            for number in native {
+                self.number(number);
+            }
+        }
     }
 
     fn protocol(&mut self, protocol: &ScrapeProtocol) {
@@ -154,6 +180,7 @@ impl Form {
             ScrapeProtocol::OpenMetricsText0_0_1 => 2,
             ScrapeProtocol::PrometheusText1_0_0 => 3,
             ScrapeProtocol::PrometheusText0_0_4 => 4,
+            ScrapeProtocol::PrometheusProto => 5,
         });
     }
 
@@ -215,6 +242,10 @@ mod tests {
             "  clustering: {key_labels: [a]}\n",
             "  clustering: {key_labels: [a, b]}\n",
             "  clustering: {exclude_labels: [a]}\n",
+            "  clustering: {replica_label: a}\n",
+            "  clustering: {replica_label: b}\n",
+            "  clustering: {replica_label: a, replication_factor: 2}\n",
+            "  clustering: {replica_label: a, replication_factor: 3}\n",
             "  params: {a: [x, y]}\n",
             "  params: {a: [x], b: [y]}\n",
             "  static_configs: [{targets: ['a:1', 'b:1']}]\n",
@@ -226,6 +257,10 @@ mod tests {
             "  file_sd_configs: [{files: [a.json]}]\n",
             "  http_sd_configs: [{url: 'http://u:p@h/'}]\n",
             "  http_sd_configs: [{url: 'http://u:q@h/'}]\n",
+            "  scrape_native_histograms: true\n",
+            "  always_scrape_classic_histograms: true\n",
+            "  native_histogram_bucket_limit: 5\n",
+            "  native_histogram_min_bucket_factor: 1.5\n",
         ];
         let hashes: HashSet<u64> = settings.iter().map(|settings| hash(settings)).collect();
         assert_eq!(hashes.len(), settings.len());
@@ -233,6 +268,7 @@ mod tests {
         same("", "  keep_dropped_targets: 5\n");
         same("", "  scrape_interval: 1m\n");
         same("", "  clustering: {key_labels: []}\n");
+        same("", "  clustering: {replication_factor: 1}\n");
         same(
             "  clustering: {key_labels: [a, b]}\n",
             "  clustering: {key_labels: [b, a, b]}\n",

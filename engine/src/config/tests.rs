@@ -164,6 +164,73 @@ scrape_configs:
 }
 
 #[test]
+fn native_histograms_put_protobuf_first_unless_formats_are_listed() {
+    use ScrapeProtocol::*;
+    let config = good(
+        "global: {scrape_native_histograms: true, always_scrape_classic_histograms: true}
+scrape_configs:
+- {job_name: a}
+- {job_name: b, scrape_native_histograms: false, native_histogram_min_bucket_factor: 1.1}
+- {job_name: c, scrape_protocols: [PrometheusText0.0.4, PrometheusProto],
+    always_scrape_classic_histograms: false, native_histogram_bucket_limit: 160}
+",
+    );
+    let [a, b, c] = &config.scrape_configs[..] else {
+        panic!("three jobs")
+    };
+    assert_eq!(
+        a.rules.scrape_protocols[..2],
+        [PrometheusProto, OpenMetricsText1_0_0]
+    );
+    assert_eq!(a.rules.scrape_protocols.len(), 5);
+    assert!(a.rules.scrape_native_histograms && a.rules.always_scrape_classic_histograms);
+    assert_eq!(a.rules.native_histogram_schema_max, 8);
+    assert_eq!(
+        b.rules.scrape_protocols,
+        ScrapeRules::default().scrape_protocols
+    );
+    assert!(!b.rules.scrape_native_histograms);
+    assert_eq!(b.rules.native_histogram_schema_max, 2);
+    assert_eq!(
+        c.rules.scrape_protocols,
+        [PrometheusText0_0_4, PrometheusProto]
+    );
+    assert!(c.rules.scrape_native_histograms && !c.rules.always_scrape_classic_histograms);
+    assert_eq!(c.rules.native_histogram_bucket_limit, 160);
+}
+
+#[test]
+fn bucket_factors_are_schemas() {
+    // Source of the rows: Prometheus scrape/scrape_test.go, `TestPickSchema`.
+    for (factor, schema) in [
+        ("65536", -4),
+        ("256", -3),
+        ("16", -2),
+        ("4", -1),
+        ("2", 0),
+        ("1.4", 1),
+        ("1.1", 2),
+        ("1.09", 3),
+        ("1.04", 4),
+        ("1.02", 5),
+        ("1.01", 6),
+        ("1.005", 7),
+        ("1.002", 8),
+        ("0", 8),
+        ("-3", 8),
+        ("1e300", -4),
+    ] {
+        let text = format!(
+            "scrape_configs: [{{job_name: a, native_histogram_min_bucket_factor: {factor}}}]"
+        );
+        let found = good(&text).scrape_configs[0]
+            .rules
+            .native_histogram_schema_max;
+        assert_eq!(found, schema, "{factor}");
+    }
+}
+
+#[test]
 fn jobs_with_equal_rules_share_them() {
     let config = good(
         "scrape_configs:

@@ -4,11 +4,12 @@
 //! What another node or the gossip thread has to answer is a task of its own. A handover that
 //! arrives is waited for until it is decoded and with the shards, which takes milliseconds.
 
-use super::Control;
 use super::cluster_figures::EventCounts;
 use super::costs::{self, Learner};
 use super::handover::{self, Outgoing};
 use super::jobs::Jobs;
+use super::joining;
+use super::{Control, Service};
 use crate::api::Query;
 use crate::api::cluster::MoveView;
 use crate::api::cluster::moves::MoveLog;
@@ -27,8 +28,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, info, warn};
 
-/// How long a node that has started waits for discovery before it joins without.
-const DISCOVERY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an unanswered question to the gossip thread is waited for.
 const STATUS_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -47,7 +46,7 @@ pub(crate) struct Clustering {
     /// While it leaves: when to look whether it may stop.
     pub(super) look_at: Instant,
     started: Instant,
-    /// Discovery of all jobs has answered, or was waited for long enough.
+    /// The store and discovery of all jobs have answered, or were waited for long enough.
     is_discovered: bool,
     moves: MoveLog,
     /// Who was found dead, and from when on.
@@ -110,7 +109,8 @@ impl Clustering {
     /// When something is to be looked at again; `None`: not by time.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let look_at = self.leaving_since.map(|_| self.look_at);
-        let join_at = (!self.is_discovered).then(|| self.started + DISCOVERY_PATIENCE);
+        let look_after = || joining::look_after(self.started.elapsed());
+        let join_at = (!self.is_discovered).then(|| self.started + look_after());
         // A change that has passed since is still to be looked at.
         let change_at = self
             .timeline
@@ -123,20 +123,25 @@ impl Clustering {
         all.chain([self.costs_at]).min()
     }
 
-    /// Whether discovery has answered, once for all; or has been waited for long enough: what it
-    /// does find is scraped, as a node alone would do.
-    fn may_scrape(&mut self, jobs: &Jobs) -> bool {
-        if !self.is_discovered {
-            let unanswered = jobs.unanswered();
-            let is_late = self.started.elapsed() >= DISCOVERY_PATIENCE;
-            if is_late && !unanswered.is_empty() {
+    /// Whether the store and discovery have answered, once for all; or have been waited for long
+    /// enough: what they do find is scraped, as a node alone would do.
+    fn may_scrape(&mut self, jobs: &Jobs, knows_stored: bool) -> bool {
+        if !self.is_discovered && joining::joins(self.started.elapsed(), jobs, knows_stored) {
+            self.is_discovered = true;
+            if !knows_stored {
+                warn!(
+                    "the store of configurations has not answered: this node joins with what it \
+                     knows of them, and takes over the rest as soon as it does"
+                );
+            }
+            let unanswered = jobs.unanswered(true);
+            if !unanswered.is_empty() {
                 warn!(
                     jobs = unanswered.join(", "),
                     "discovery of some jobs has not answered: this node joins without their \
                      targets, and scrapes them as soon as they are found"
                 );
             }
-            self.is_discovered = unanswered.is_empty() || is_late;
         }
         self.is_discovered
     }
@@ -231,9 +236,10 @@ impl Control {
         let Some(clustering) = &mut self.clustering else {
             return;
         };
+        let service = self.service.as_ref();
         let is_active = !clustering.is_drained
             && clustering.leaving_since.is_none()
-            && clustering.may_scrape(&self.jobs);
+            && clustering.may_scrape(&self.jobs, service.is_none_or(Service::has_answered));
         let wish = Wish {
             is_active,
             weight: clustering.options.weight,

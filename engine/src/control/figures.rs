@@ -2,10 +2,13 @@
 
 use super::cluster_figures::{self, ClusterFigures};
 use super::jobs::{JobFigures, Jobs};
+use super::store_figures;
 use crate::clock;
 use crate::discovery::Discovery;
 use crate::metrics::table::{self, Metric};
 use crate::metrics::{Exposition, Latency, ProcessFigures, ShardFigures};
+use crate::server::FiguresNow;
+use crate::service::store::StoreFigures;
 use ringscrape_wal::error::DamageKind;
 use ringscrape_wal::segments::DeletionCause;
 use ringscrape_wal::stats::LogStats;
@@ -36,6 +39,9 @@ pub(super) struct ControlSnapshot {
     pub(super) handovers_failed: u64,
     /// Stored configurations created, updated and deleted through the API.
     pub(super) config_changes: [u64; 3],
+    /// `None`: there is no scraping service.
+    pub(super) store: Option<StoreFigures>,
+    pub(super) web: FiguresNow,
     /// `None`: there is no cluster.
     pub(super) cluster: Option<Box<ClusterFigures>>,
 }
@@ -82,6 +88,8 @@ impl ControlFigures {
             sd_http_failures: discovery.counters().http_failures.load(Ordering::Relaxed),
             handovers_failed: 0,
             config_changes: [0; 3],
+            store: None,
+            web: FiguresNow::default(),
             cluster: None,
         }
     }
@@ -91,6 +99,7 @@ impl ControlFigures {
 pub(super) fn render(control: &ControlSnapshot, shards: &[ShardFigures]) -> String {
     let mut out = Exposition::new();
     process(&mut out, control);
+    super::web_figures::write(&mut out, &control.web);
     jobs(&mut out, &control.jobs);
     scrapes(&mut out, shards);
     moves(&mut out, control, shards);
@@ -132,6 +141,9 @@ fn process(out: &mut Exposition, control: &ControlSnapshot) {
     ];
     for (metric, count) in changes.into_iter().zip(control.config_changes) {
         out.sample(metric, &[], count as f64);
+    }
+    if let Some(store) = &control.store {
+        store_figures::render(out, store);
     }
     out.sample(&table::SD_FILE_ERRORS, &[], control.sd_file_errors as f64);
     out.sample(
@@ -290,7 +302,17 @@ fn log(out: &mut Exposition, shards: &[ShardFigures]) {
     });
     add(&table::WAL_SEGMENTS, &[], |shard| shard.log.segments);
     add(&table::WAL_DISK_BYTES, &[], |shard| shard.log.segment_bytes);
+    add(&table::WAL_THINNED, &[], |shard| shard.log.segments_thinned);
+    add(&table::WAL_THINNED_BYTES, &[], |shard| {
+        shard.log.thinned_bytes
+    });
     add(&table::WAL_FORMER, &[], |shard| shard.former_dirs);
+    add(&table::WAL_FORMER_UNREADABLE, &[], |shard| {
+        shard.former_unreadable
+    });
+    add(&table::WAL_CURSOR_FAILURES, &[], |shard| {
+        shard.cursor_saves_failed
+    });
     add(&table::WAL_TAIL_BYTES, &[], |shard| shard.log.tail_bytes);
     add(
         &table::WAL_WRITE_ERRORS,

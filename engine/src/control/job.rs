@@ -9,7 +9,7 @@ use crate::discovery::TargetGroup;
 use crate::mailbox::{Assignment, Ending, ForcedError, OwnSlots, Removal};
 use crate::target::Target;
 use ahash::AHashMap;
-use ringscrape_cluster::member::JobId;
+use ringscrape_cluster::member::{JobId, JobVersion};
 use ringscrape_cluster::timeline::JobTimeline;
 use ringscrape_wal::definition::Route;
 use std::net::IpAddr;
@@ -31,6 +31,8 @@ pub(super) struct Job {
     pub(super) told: AHashMap<u64, Told>,
     /// The stored configuration that it comes from; `None`: the file.
     pub(super) of: Option<Arc<str>>,
+    /// Which one of its configuration or of the file it is.
+    pub(super) nth: usize,
     /// Why all targets fail, whatever they are.
     pub(super) over: Option<ForcedError>,
     /// The shards are to be told of all targets anew: of another route, or of `over`.
@@ -70,6 +72,7 @@ impl Job {
             is_removed: false,
             told: AHashMap::new(),
             of: None,
+            nth: 0,
             over: None,
             tells_all: false,
             route: Arc::new(Route {
@@ -90,8 +93,19 @@ impl Job {
             && self.of == wanted.of
     }
 
+    /// What this node says of it in the cluster; `None`: it does not share it.
+    pub(super) fn shared_version(&self) -> Option<JobVersion> {
+        let newest = self.versions.last()?;
+        (!self.is_removed && newest.config.is_clustered).then_some(JobVersion {
+            job: self.id,
+            config_hash: newest.hash,
+            since_ms: newest.since_ms,
+        })
+    }
+
     /// Takes over what is beside the settings.
     pub(super) fn configure(&mut self, wanted: &Configured) {
+        self.nth = wanted.nth;
         self.tells_all |= !Arc::ptr_eq(&self.route, &wanted.route);
         self.route = wanted.route.clone();
         if self.of != wanted.of {
@@ -265,12 +279,12 @@ impl Job {
             if known.look == self.look {
                 return true;
             }
-            let (place, zone) = (known.target.place, known.target.zone);
-            let is_refused = ring.is_some_and(|ring| ring.is_refused(place, zone));
+            let spot = &known.target.spot;
+            let is_nobodys = ring.is_some_and(|one| one.is_refused(spot) || one.is_spare(spot));
             let mut versions = self.versions.iter();
             let is_found = versions.any(|version| version.found.contains_key(key));
             let series = match newest {
-                _ if is_refused => Ending::End,
+                _ if is_nobodys => Ending::End,
                 _ if others || (is_found && ownership.timeline.is_some()) => Ending::Move(None),
                 Some(newest) if newest.has_labels(&known.target.labels) => Ending::Succeeded,
                 _ => Ending::End,

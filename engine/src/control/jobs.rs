@@ -12,7 +12,7 @@ use crate::target::Target;
 use ringscrape_cluster::Timeline;
 use ringscrape_cluster::member::{JobId, JobVersion, ZoneId};
 use ringscrape_wal::definition::Route;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -27,18 +27,19 @@ pub(super) struct Configured {
     pub(super) route: Arc<Route>,
     /// The stored configuration that it comes from; `None`: the file.
     pub(super) of: Option<Arc<str>>,
+    /// Which one of its configuration or of the file it is: the order in which jobs are shown.
+    pub(super) nth: usize,
 }
 
 /// All jobs and their targets.
 pub(super) struct Jobs {
     shard_count: usize,
-    /// In the order of the configurations; then those that are in none any more, as long as they
-    /// are in force.
+    /// In no order; those that are in no configuration any more, too, as long as they are in force.
     jobs: Vec<Job>,
     /// By name.
     index: HashMap<String, usize>,
-    /// The jobs of stored configurations, by their names.
-    of_config: HashMap<Arc<str>, Vec<usize>>,
+    /// The jobs of stored configurations, by the configurations' names; never empty.
+    of_config: HashMap<Arc<str>, BTreeSet<usize>>,
     /// Targets that one stored configuration may have; 0 = no limit.
     targets_max: u64,
     /// `None`: this node scrapes everything.
@@ -81,59 +82,90 @@ impl Jobs {
         targets_max: u64,
         now_ms: i64,
     ) -> Vec<Change> {
-        let before = std::mem::take(&mut self.jobs);
-        let mut before: Vec<Option<Job>> = before.into_iter().map(Some).collect();
+        let mut configs = BTreeSet::new();
+        if self.targets_max != targets_max {
+            self.targets_max = targets_max;
+            let stored = configured.iter().filter_map(|job| job.of.clone());
+            configs.extend(stored);
+        }
+        let before = (0..self.jobs.len()).collect();
+        self.replace(before, configured, configs, now_ms)
+    }
+
+    /// As [`Jobs::apply`], where only these stored configurations have changed: `configured` is all
+    /// that they have now. Costs what they have, however many jobs there are besides.
+    pub(super) fn apply_stored(
+        &mut self,
+        configs: &[Arc<str>],
+        configured: &[Configured],
+        now_ms: i64,
+    ) -> Vec<Change> {
+        let before = configs.iter().filter_map(|name| self.of_config.get(name));
+        let before = before.flatten().copied().collect();
+        self.replace(before, configured, BTreeSet::new(), now_ms)
+    }
+
+    /// Puts `configured` in the place of the jobs `before`. `configs`: of which the number of
+    /// targets is to be looked at besides.
+    fn replace(
+        &mut self,
+        mut before: BTreeSet<usize>,
+        configured: &[Configured],
+        mut configs: BTreeSet<Arc<str>>,
+        now_ms: i64,
+    ) -> Vec<Change> {
         let mut touched = Vec::new();
-        self.jobs.reserve(configured.len());
         for wanted in configured {
-            let known = self.index.get(&wanted.config.job_name);
-            let known = known.and_then(|index| before[*index].take());
-            let job = match known {
-                Some(job) if job.is_as(wanted) => job,
-                Some(mut job) => {
-                    touched.push(self.jobs.len());
-                    job.is_removed = false;
+            let index = match self.index.get(&wanted.config.job_name) {
+                Some(index) => {
+                    before.remove(index);
+                    let job = &mut self.jobs[*index];
+                    job.nth = wanted.nth;
+                    if job.is_as(wanted) {
+                        continue;
+                    }
                     job.take(Version::new(wanted.config.clone(), now_ms));
-                    job.configure(wanted);
-                    job
+                    *index
                 }
                 None => {
-                    touched.push(self.jobs.len());
-                    let mut job = Job::new(Version::new(wanted.config.clone(), now_ms));
-                    job.configure(wanted);
-                    job
+                    let job = Job::new(Version::new(wanted.config.clone(), now_ms));
+                    let index = self.jobs.len();
+                    self.index.insert(job.name.clone(), index);
+                    self.jobs.push(job);
+                    index
                 }
             };
-            self.jobs.push(job);
-        }
-        for mut job in before.into_iter().flatten() {
-            if !job.is_removed {
-                touched.push(self.jobs.len());
-                job.is_removed = true;
+            configs.extend(self.jobs[index].of.clone());
+            self.leave_config(index);
+            let job = &mut self.jobs[index];
+            job.is_removed = false;
+            job.configure(wanted);
+            if let Some(config) = &job.of {
+                let of_config = self.of_config.entry(config.clone()).or_default();
+                of_config.insert(index);
+                configs.insert(config.clone());
             }
-            self.jobs.push(job);
+            touched.push(index);
         }
-        self.reindex();
+        for index in before {
+            if !self.jobs[index].is_removed {
+                configs.extend(self.jobs[index].of.clone());
+                self.leave_config(index);
+                self.jobs[index].is_removed = true;
+                touched.push(index);
+            }
+        }
         for index in &touched {
             self.jobs[*index].build();
-        }
-        let limits_changed = self.targets_max != targets_max;
-        self.targets_max = targets_max;
-        let mut configs: BTreeSet<Arc<str>> = touched
-            .iter()
-            .filter_map(|index| self.jobs[*index].of.clone())
-            .collect();
-        if limits_changed {
-            configs.extend(self.of_config.keys().cloned());
         }
         for config in &configs {
             touched.extend(self.limit(config));
         }
         touched.sort_unstable();
         touched.dedup();
-        self.versions = self.current_versions();
+        self.note_versions(&touched);
         let changes = self.reconcile(&touched, now_ms);
-        self.drop_ended();
+        self.drop_ended(touched.into_iter());
         changes
     }
 
@@ -158,12 +190,12 @@ impl Jobs {
     /// Whether a stored configuration has more targets than it may. Returns its jobs for which the
     /// answer has changed.
     fn limit(&mut self, config: &Arc<str>) -> Vec<usize> {
-        let of_config = self.of_config.get(config).map_or(&[][..], Vec::as_slice);
+        let Some(of_config) = self.of_config.get(config) else {
+            return Vec::new();
+        };
         let found = |index: &usize| {
-            self.jobs[*index]
-                .versions
-                .last()
-                .map_or(0, |v| v.found.len())
+            let newest = self.jobs[*index].versions.last();
+            newest.map_or(0, |version| version.found.len())
         };
         let targets: usize = of_config.iter().map(found).sum();
         let is_over = self.targets_max > 0 && targets as u64 > self.targets_max;
@@ -196,24 +228,41 @@ impl Jobs {
         changed
     }
 
-    fn reindex(&mut self) {
-        self.index.clear();
-        self.of_config.clear();
-        for (index, job) in self.jobs.iter().enumerate() {
-            self.index.insert(job.name.clone(), index);
-            if let Some(config) = job.of.as_ref().filter(|_| !job.is_removed) {
-                let of_config = self.of_config.entry(config.clone()).or_default();
-                of_config.push(index);
+    /// The job is not among those of its configuration any more.
+    fn leave_config(&mut self, index: usize) {
+        let job = &self.jobs[index];
+        let Some(config) = job.of.as_ref().filter(|_| !job.is_removed) else {
+            return;
+        };
+        if let Some(of_config) = self.of_config.get_mut(config) {
+            of_config.remove(&index);
+            if of_config.is_empty() {
+                self.of_config.remove(config);
             }
         }
     }
 
-    fn drop_ended(&mut self) {
-        let before = self.jobs.len();
-        self.jobs
-            .retain(|job| !job.is_removed || !job.told.is_empty() || job.versions.len() > 1);
-        if self.jobs.len() < before {
-            self.reindex();
+    /// Drops those of these jobs, in rising order, of which nothing is in force.
+    fn drop_ended(&mut self, indexes: impl DoubleEndedIterator<Item = usize>) {
+        for index in indexes.rev() {
+            let job = &self.jobs[index];
+            if !job.is_removed || !job.told.is_empty() || job.versions.len() > 1 {
+                continue;
+            }
+            self.index.remove(&job.name);
+            self.jobs.swap_remove(index);
+            // The last one is here now.
+            let (Some(moved), last) = (self.jobs.get(index), self.jobs.len()) else {
+                continue;
+            };
+            if let Some(place) = self.index.get_mut(&moved.name) {
+                *place = index;
+            }
+            let of = moved.of.as_ref().filter(|_| !moved.is_removed);
+            if let Some(of_config) = of.and_then(|config| self.of_config.get_mut(config)) {
+                of_config.remove(&last);
+                of_config.insert(index);
+            }
         }
     }
 
@@ -233,33 +282,30 @@ impl Jobs {
         self.versions.clone()
     }
 
-    fn current_versions(&self) -> Arc<[JobVersion]> {
-        let newest = self.jobs.iter().filter_map(|job| {
-            let newest = job.versions.last()?;
-            (!job.is_removed && newest.config.is_clustered).then_some(JobVersion {
-                job: job.id,
-                config_hash: newest.hash,
-                since_ms: newest.since_ms,
-            })
-        });
-        let mut versions: Vec<JobVersion> = newest.collect();
-        versions.sort_unstable();
-        versions.into()
+    /// Takes over what these jobs say in the cluster now.
+    fn note_versions(&mut self, touched: &[usize]) {
+        let jobs = || touched.iter().map(|index| &self.jobs[*index]);
+        let ids: HashSet<JobId> = jobs().map(|job| job.id).collect();
+        let kept = self.versions.iter().filter(|one| !ids.contains(&one.job));
+        let mut versions: Vec<JobVersion> = kept.copied().collect();
+        versions.extend(jobs().filter_map(Job::shared_version));
+        // Nearly sorted, which this one makes use of.
+        versions.sort();
+        self.versions = versions.into();
     }
 
     /// The jobs that this node shares and whose sources have not all answered once: as long as
-    /// there are any, it cannot tell which targets it would scrape.
-    pub(super) fn unanswered(&self) -> Vec<&str> {
+    /// there are any, it cannot tell which targets it would scrape. Sorted by name; those of stored
+    /// configurations only if `with_stored`.
+    pub(super) fn unanswered(&self, with_stored: bool) -> Vec<&str> {
         let is_open = |job: &&Job| {
-            let newest = job.versions.last();
-            let is_shared = newest.is_some_and(|version| version.config.is_clustered);
-            !job.is_removed && is_shared && !job.has_answered
+            let is_asked = with_stored || job.of.is_none();
+            is_asked && !job.has_answered && job.shared_version().is_some()
         };
-        self.jobs
-            .iter()
-            .filter(is_open)
-            .map(|job| job.name.as_str())
-            .collect()
+        let open = self.jobs.iter().filter(is_open);
+        let mut names: Vec<&str> = open.map(|job| job.name.as_str()).collect();
+        names.sort_unstable();
+        names
     }
 
     pub(super) fn active_count(&self) -> usize {
@@ -272,6 +318,12 @@ impl Jobs {
         jobs.flat_map(|index| self.jobs[*index].told.keys().copied())
     }
 
+    /// Names of the jobs of these stored configurations.
+    pub(super) fn names_of(&self, configs: &[Arc<str>]) -> impl Iterator<Item = &str> {
+        let jobs = configs.iter().filter_map(|name| self.of_config.get(name));
+        jobs.flatten().map(|index| self.jobs[*index].name.as_str())
+    }
+
     /// All discovered targets, whoever scrapes them, in no order.
     pub(super) fn targets(&self) -> Vec<Arc<Target>> {
         let newest = self.configured().filter_map(|job| job.versions.last());
@@ -279,20 +331,21 @@ impl Jobs {
         targets.cloned().collect()
     }
 
-    /// How many targets the shared jobs have, by job and zone, whoever scrapes them.
-    pub(super) fn counts(&self) -> BTreeMap<(JobId, ZoneId), u64> {
+    /// How many targets the shared jobs have, by job, zone and index of the replica, whoever
+    /// scrapes them.
+    pub(super) fn counts(&self) -> BTreeMap<(JobId, ZoneId, u8), u64> {
         let shared = self.configured().filter_map(|job| {
             let newest = job.versions.last()?;
             newest.config.is_clustered.then_some((job.id, newest))
         });
         let counts = shared.flat_map(|(job, newest)| {
             let zones = newest.zones.iter();
-            zones.map(move |(zone, count)| ((job, *zone), *count))
+            zones.map(move |((zone, index), count)| ((job, *zone, *index), *count))
         });
         counts.collect()
     }
 
-    /// Whether a job of the configuration has a target with this place.
+    /// Whether a job of the configuration has a target with this position on the ring.
     pub(super) fn has_place(&self, id: JobId, place: u64) -> bool {
         let mut jobs = self.configured().filter(|job| job.id == id);
         jobs.any(|job| {
@@ -301,9 +354,10 @@ impl Jobs {
         })
     }
 
-    /// Names of the jobs of the configuration.
+    /// Names of the jobs of the configuration, in its order.
     pub(super) fn names(&self) -> Vec<String> {
-        self.configured().map(|job| job.name.clone()).collect()
+        let configured = self.in_order().into_iter().filter(|job| !job.is_removed);
+        configured.map(|job| job.name.clone()).collect()
     }
 
     /// Names of those among them that each node scrapes for itself.
@@ -319,6 +373,14 @@ impl Jobs {
         self.jobs.iter().filter(|job| !job.is_removed)
     }
 
+    /// In the order of the file, then of the stored configurations by name; then those that are in
+    /// none any more.
+    fn in_order(&self) -> Vec<&Job> {
+        let mut jobs: Vec<&Job> = self.jobs.iter().collect();
+        jobs.sort_by(|a, b| (a.is_removed, &a.of, a.nth).cmp(&(b.is_removed, &b.of, b.nth)));
+        jobs
+    }
+
     pub(super) fn views(&self) -> Vec<JobView> {
         let newest = |job: &Job| {
             job.versions.last().map(|version| JobView {
@@ -327,7 +389,7 @@ impl Jobs {
                 dropped_count: version.dropped_count,
             })
         };
-        self.jobs.iter().filter_map(newest).collect()
+        self.in_order().into_iter().filter_map(newest).collect()
     }
 
     pub(super) fn figures(&self) -> Vec<JobFigures> {
@@ -340,7 +402,7 @@ impl Jobs {
                 limit_exceeded: version.limit_exceeded,
             })
         };
-        self.jobs.iter().filter_map(newest).collect()
+        self.in_order().into_iter().filter_map(newest).collect()
     }
 
     fn reconcile_all(&mut self, before: Option<&Timeline>, now_ms: i64) -> Vec<Change> {
@@ -353,7 +415,7 @@ impl Jobs {
         for job in &mut self.jobs {
             changes.extend(reconcile(job, ownership, self.shard_count));
         }
-        self.drop_ended();
+        self.drop_ended(0..self.jobs.len());
         changes
     }
 
@@ -384,126 +446,4 @@ fn reconcile(job: &mut Job, ownership: Ownership<'_>, shard_count: usize) -> Opt
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::discovery::TargetGroup;
-    use crate::labels::Labels;
-    use crate::mailbox::Ending;
-    use std::path::Path;
-
-    fn configured(job: &str, of: Option<&str>) -> Configured {
-        let text = format!("scrape_configs: [{{job_name: {job}}}]");
-        let config = Config::parse(Path::new("/r.yml"), &text, &|_| None).unwrap();
-        Configured {
-            config: config.scrape_configs[0].clone(),
-            route: Arc::new(Route {
-                id: 1,
-                endpoints: Box::default(),
-            }),
-            of: of.map(Arc::from),
-        }
-    }
-
-    fn found(job: &str, targets: usize) -> JobUpdate {
-        let address = |n| Labels::from_pairs([("__address__", format!("h{n}:1"))]);
-        JobUpdate {
-            job_name: job.into(),
-            groups: vec![Arc::new(TargetGroup {
-                source: "0".into(),
-                targets: (0..targets).map(address).collect(),
-                labels: Labels::default(),
-            })],
-            complete: true,
-        }
-    }
-
-    /// What the shards are told: added targets by job, with whether they fail, and removals.
-    fn told(changes: Vec<Change>) -> (Vec<(String, bool)>, Vec<Ending>) {
-        let (mut added, mut removed) = (Vec::new(), Vec::new());
-        for (gone, new) in changes.into_iter().flatten() {
-            removed.extend(gone.into_iter().map(|one| one.series));
-            added.extend(new.into_iter().map(|one| {
-                let job = one.target.scrape_config.job_name.clone();
-                (job, one.forced_error.is_some())
-            }));
-        }
-        added.sort();
-        (added, removed)
-    }
-
-    #[test]
-    fn a_configuration_that_comes_or_goes_touches_no_other_one() {
-        let mut jobs = Jobs::new(2);
-        let (a, b) = (configured("a", None), configured("b", Some("x")));
-        let c = configured("c", Some("y"));
-        assert!(jobs.apply(&[a.clone(), b.clone()], 0, 0).is_empty());
-        for job in ["a", "b"] {
-            let (added, _) = told(jobs.update(found(job, 3), 1));
-            assert_eq!(added.len(), 3);
-        }
-        let before = jobs.job_versions();
-        assert!(
-            jobs.apply(&[a.clone(), b.clone(), c.clone()], 0, 2)
-                .is_empty()
-        );
-        assert_eq!(jobs.job_versions().len(), before.len() + 1);
-        assert_eq!(
-            told(jobs.update(found("c", 1), 3)).0,
-            [("c".to_owned(), false)]
-        );
-        assert_eq!(jobs.keys_of("x").count(), 3);
-        let (added, removed) = told(jobs.apply(&[a.clone(), c.clone()], 0, 4));
-        assert_eq!((added.len(), removed), (0, vec![Ending::End; 3]));
-        assert_eq!(jobs.keys_of("x").count(), 0);
-        // Another route concerns the job that has it.
-        let other = Configured {
-            route: Arc::new(Route {
-                id: 2,
-                endpoints: Box::default(),
-            }),
-            ..c
-        };
-        let (added, removed) = told(jobs.apply(&[a, other], 0, 5));
-        assert_eq!((added, removed.len()), (vec![("c".to_owned(), false)], 0));
-    }
-
-    #[test]
-    fn too_many_targets_fail_all_jobs_of_their_configuration_and_only_those() {
-        let mut jobs = Jobs::new(2);
-        let of = [
-            ("a", None),
-            ("b", Some("x")),
-            ("c", Some("x")),
-            ("d", Some("y")),
-        ];
-        let all: Vec<Configured> = of.map(|(job, of)| configured(job, of)).into();
-        jobs.apply(&all, 4, 0);
-        for job in ["a", "d"] {
-            jobs.update(found(job, 4), 1);
-        }
-        jobs.update(found("b", 2), 1);
-        let fails = |added: &[(String, bool)]| added.iter().filter(|(_, fails)| *fails).count();
-        let (added, _) = told(jobs.update(found("c", 3), 2));
-        assert_eq!((added.len(), fails(&added)), (5, 5), "{added:?}");
-        assert!(
-            added
-                .iter()
-                .all(|(job, _)| ["b", "c"].contains(&job.as_str()))
-        );
-        assert!(
-            told(jobs.update(found("a", 9), 3))
-                .0
-                .iter()
-                .all(|(_, fails)| !fails)
-        );
-        let (added, removed) = told(jobs.update(found("c", 2), 4));
-        assert_eq!((added.len(), fails(&added), removed.len()), (4, 0, 1));
-        let (added, _) = told(jobs.apply(&all, 3, 5));
-        assert_eq!(
-            (added.len(), fails(&added)),
-            (8, 8),
-            "a lower limit for all"
-        );
-    }
-}
+pub(super) mod tests;

@@ -15,18 +15,24 @@ mod former;
 mod handover;
 mod job;
 mod jobs;
+mod joining;
 mod leave;
+mod order;
 mod ownership;
 mod pages;
 mod placing;
 mod rate;
 mod routes;
 mod service;
+mod stopping;
+mod store_figures;
 #[cfg(test)]
 mod tests;
 pub(crate) mod trial;
 mod unstable;
 mod version;
+mod wanted;
+mod web_figures;
 
 use crate::api::{self, ApiOptions, Query, TargetsView};
 use crate::clock;
@@ -37,6 +43,7 @@ use crate::mailbox::{CostReport, FromShard, ShardIndex, TARGETS_PER_MESSAGE_MAX,
 use crate::remote_write::post::PostError;
 use crate::resolve::{Answer, Resolver};
 use crate::run::{RunError, RunOptions};
+use crate::server::{self, Sites};
 use crate::shard::ShardThread;
 use asking::collect;
 pub(crate) use clustering::Clustering;
@@ -49,6 +56,7 @@ use routes::Routes;
 pub(crate) use service::Service;
 use service::Stored;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -56,6 +64,9 @@ use tracing::{error, info, warn};
 
 /// How long shards may take to finish their logs after the flush deadline: an fsync may be slow.
 const STOP_PATIENCE_MS: u64 = 30_000;
+
+/// How long the files of the web configuration may take to be read.
+const DISK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Questions of the API that may wait.
 const QUERIES_MAX: usize = 64;
@@ -67,6 +78,7 @@ const UPDATES_MAX: usize = 64;
 pub(crate) struct Control {
     options: RunOptions,
     config: Config,
+    sites: Arc<Sites>,
     routes: Routes,
     /// `None`: all jobs are in the file.
     service: Option<Service>,
@@ -104,6 +116,7 @@ impl Control {
     pub(crate) fn new(
         options: RunOptions,
         config: Config,
+        sites: Arc<Sites>,
         shards: Vec<ShardThread>,
         reported: mpsc::Receiver<(ShardIndex, FromShard)>,
         clustering: Option<Clustering>,
@@ -115,6 +128,7 @@ impl Control {
         Self {
             options,
             config,
+            sites,
             routes: Routes::default(),
             service,
             shards,
@@ -140,9 +154,10 @@ impl Control {
                 reads_configs: self.options.reads_configs,
             },
             self.config_changes.clone(),
+            self.sites.clone(),
         );
-        let api = api.into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let server = tokio::spawn(async move { axum::serve(listener, api).await });
+        let server = tokio::spawn(server::serve(listener, api, self.sites.clone()));
+        let followed = tokio::spawn(self.sites.clone().follow());
         let (updates, mut updated) = mpsc::channel(UPDATES_MAX);
         let mut discovery = Discovery::new(updates);
         let mailboxes = self
@@ -261,6 +276,7 @@ impl Control {
             }
         };
         server.abort();
+        followed.abort();
         // Questions that come now are answered: the process is stopping.
         drop(asked);
         drop(discovery);
@@ -271,8 +287,29 @@ impl Control {
         outcome.and(stopped)
     }
 
-    /// Reads the configuration again; a bad file leaves the old one in force.
+    /// Reads all files again; what a bad one says leaves the old in force.
     async fn reload(&mut self, discovery: &mut Discovery) -> Result<(), String> {
+        let web = self.reload_web().await;
+        let config = self.reload_config(discovery).await;
+        match (config, web) {
+            (Err(config), Err(web)) => Err(format!("{config}; {web}")),
+            (config, web) => config.and(web),
+        }
+    }
+
+    /// Somebody else may be reading the files already, and wait for a disk that does not answer.
+    async fn reload_web(&self) -> Result<(), String> {
+        let sites = self.sites.clone();
+        let reading = tokio::task::spawn_blocking(move || sites.reload());
+        let Ok(read) = tokio::time::timeout(DISK_PATIENCE, reading).await else {
+            let reason = format!("the web configuration was not read within {DISK_PATIENCE:?}");
+            error!(reason, "it is in force as soon as it is read");
+            return Err(reason);
+        };
+        read.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    async fn reload_config(&mut self, discovery: &mut Discovery) -> Result<(), String> {
         let config = match self.options.load_config() {
             Ok(config) => config,
             Err(error) => {
@@ -309,10 +346,17 @@ impl Control {
 
     async fn take_stored(&mut self, stored: &Stored, discovery: &mut Discovery) {
         let service = self.service.as_mut();
-        let has_changed = service.is_some_and(|service| service.take(stored));
-        // A listing is also when endpoints that nobody has any more are let go.
-        if !has_changed && matches!(stored, Stored::Changed) {
-            return;
+        let changed = service.map_or_else(Vec::new, |service| service.take(stored));
+        // A listing, even one that failed, is also when endpoints that nobody has any more are let
+        // go.
+        if matches!(stored, Stored::Changed) {
+            if changed.is_empty() {
+                // It may be that it has answered at last.
+                return self.wish().await;
+            }
+            if let Some(wanted) = self.wanted_of(&changed) {
+                return self.apply_stored(&changed, wanted, discovery).await;
+            }
         }
         if let Err(error) = self.apply(discovery).await {
             // The file's endpoints were good before.
@@ -335,6 +379,7 @@ impl Control {
             // A shard that has ended says so in its own report.
             let _ = shard.mailbox.send(ToShard::Endpoints(links)).await;
         }
+        self.routes.link(&wanted.routes);
         discovery.apply(&wanted.scrape_configs);
         let targets_max = self.config_targets_max();
         for change in self.jobs.apply(&wanted.jobs, targets_max, now_ms) {
@@ -406,6 +451,9 @@ impl Control {
                 let mut control = self.figures.snapshot(&self.jobs, discovery);
                 control.handovers_failed = self.handovers_failed();
                 control.config_changes = self.config_changes.counters.read();
+                let service = self.service.as_ref();
+                control.store = service.map(|service| service.store.figures());
+                control.web = self.sites.figures_now();
                 let cluster = self.cluster_figures();
                 let asked = self.ask_shards(ToShard::Figures).await;
                 tokio::spawn(async move {
@@ -431,42 +479,6 @@ impl Control {
                 });
             }
         }
-    }
-
-    /// Tells all shards to finish and waits for them, as long as they may take plus a second.
-    async fn stop(mut self, stopped_already: usize) -> Result<(), RunError> {
-        let flush_ms = i64::try_from(self.options.flush_deadline_ms).unwrap_or(i64::MAX / 2);
-        let deadline_ms = clock::now_ms() + flush_ms;
-        for shard in &self.shards {
-            let _ = shard.mailbox.send(ToShard::Stop { deadline_ms }).await;
-        }
-        let mut running = self.shards.len() - stopped_already;
-        let mut result = Ok(());
-        let patience =
-            std::time::Duration::from_millis(self.options.flush_deadline_ms + STOP_PATIENCE_MS);
-        let reported = &mut self.reported;
-        let all = async {
-            while running > 0 {
-                match reported.recv().await {
-                    Some((shard, FromShard::Stopped(Err(reason)))) => {
-                        error!(shard, reason, "a shard did not stop cleanly");
-                        result = Err(RunError::Shard { shard, reason });
-                        running -= 1;
-                    }
-                    Some((_, FromShard::Stopped(Ok(())))) => running -= 1,
-                    Some(_) => {}
-                    None => break,
-                }
-            }
-        };
-        if tokio::time::timeout(patience, all).await.is_err() {
-            return Err(RunError::Stop { running });
-        }
-        for shard in self.shards {
-            shard.join();
-        }
-        info!("stopped");
-        result
     }
 }
 

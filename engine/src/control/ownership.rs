@@ -8,6 +8,7 @@ use crate::mailbox::{Ending, OwnSlots, Until};
 use crate::target::Target;
 use ringscrape_cluster::member::JobId;
 use ringscrape_cluster::timeline::{JobTimeline, Window};
+use ringscrape_cluster::view::JobRing;
 use ringscrape_cluster::{Timeline, View};
 use std::sync::Arc;
 
@@ -105,9 +106,14 @@ impl Ownership<'_> {
     }
 
     fn window(&self, job: JobVersions<'_>, version: &Version, target: &Target) -> Option<Window> {
+        let is_clustered = self.timeline.is_some() && version.config.is_clustered;
+        if !is_clustered && target.spot.replica.index > 0 {
+            // One node is not two.
+            return None;
+        }
         match (self.timeline, job.timeline) {
             (Some(_), Some(of_job)) if version.config.is_clustered => {
-                of_job.window_in(version.hash, target.place, target.zone, self.now_ms)
+                of_job.window_of(version.hash, &target.spot, self.now_ms)
             }
             (Some(timeline), _) => self.alone(timeline, job, version),
             (None, _) => self.newest(job, version).then(|| window(i64::MIN, None)),
@@ -204,9 +210,11 @@ impl Ownership<'_> {
             None => alone,
         };
         let target = job.versions[version].found.get(&key)?;
-        let is_refused = agreed.is_some_and(|ring| ring.is_refused(target.place, target.zone));
+        let is_nobodys =
+            |ring: &JobRing| ring.is_refused(&target.spot) || ring.is_spare(&target.spot);
+        let is_nobodys = agreed.is_some_and(is_nobodys);
         let series = match (next, window.after) {
-            _ if is_refused => Ending::End,
+            _ if is_nobodys => Ending::End,
             // By the settings that are in force then there is no such target.
             (Some(next), _) if !next.found.contains_key(&key) => {
                 match next.has_labels(&target.labels) {

@@ -2,13 +2,15 @@
 
 use crate::config::Endpoint;
 use ringscrape_wal::definition::{Route, next_id};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// The routes in use.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     by_endpoints: HashMap<Box<[Box<str>]>, Arc<Route>>,
+    /// Those whose endpoints are in force, by their ids.
+    linked: HashSet<u64>,
 }
 
 impl Routes {
@@ -35,6 +37,17 @@ impl Routes {
         self.by_endpoints
             .retain(|_, route| Arc::strong_count(route) > 1);
     }
+
+    /// The endpoints of these are in force now, and no others.
+    pub(super) fn link(&mut self, routes: &[Arc<Route>]) {
+        self.linked = routes.iter().map(|route| route.id).collect();
+    }
+
+    /// Whether the endpoints of all of these are in force. Equal identities are equal settings, as
+    /// endpoints of stored configurations have their settings in them.
+    pub(super) fn are_linked(&self, routes: &[Arc<Route>]) -> bool {
+        routes.iter().all(|route| self.linked.contains(&route.id))
+    }
 }
 
 #[cfg(test)]
@@ -54,10 +67,18 @@ mod tests {
         assert!(Arc::ptr_eq(&both, &other_order));
         let one = routes.of(std::slice::from_ref(a));
         assert_ne!(one.id, both.id);
+        routes.link(std::slice::from_ref(&both));
+        assert!(routes.are_linked(std::slice::from_ref(&both)));
+        assert!(!routes.are_linked(&[both.clone(), one.clone()]));
         routes.sweep();
         assert!(Arc::ptr_eq(&both, &routes.of(&[a.clone(), b.clone()])));
         drop((both, other_order));
         routes.sweep();
         assert_eq!(routes.by_endpoints.len(), 1);
+        let again = routes.of(&[a.clone(), b.clone()]);
+        assert!(
+            !routes.are_linked(&[again]),
+            "its endpoints may have gone meanwhile"
+        );
     }
 }

@@ -3,15 +3,15 @@
 
 use super::Control;
 use super::collect;
-use super::jobs::Configured;
-use super::routes::Routes;
+use super::order::{Choice, Order};
 use crate::api::configs::{self, Access, Validate};
 use crate::api::{Health, TargetStatus};
 use crate::clock;
-use crate::config::{Config, Endpoint, ScrapeConfig};
+use crate::config::Config;
 use crate::mailbox::ToShard;
 use crate::service::apply::{Catalog, Known};
-use crate::service::instance::{Instance, InstanceRules};
+use crate::service::instance::InstanceRules;
+use crate::service::reader::Reader;
 use crate::service::settings::{ServiceSettings, StoreKind};
 use crate::service::status::{NodeConfig, NodeConfigs};
 use crate::service::store::{Configs, StoreHandle};
@@ -22,6 +22,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+#[cfg(test)]
+mod tests;
+
 /// Refused configurations that are logged one by one after a change; the rest is counted.
 const REFUSED_LOGGED_MAX: usize = 5;
 
@@ -31,7 +34,7 @@ pub(crate) struct Service {
     pub(super) settings: Arc<ServiceSettings>,
     pub(super) store: StoreHandle,
     pub(super) catalog: Catalog,
-    /// The catalog's rules, for the API.
+    /// The catalog's reader, for the API.
     validate: Arc<dyn Validate>,
     access: Arc<Access>,
     /// Since when each text that runs does, in ms since the Unix epoch.
@@ -39,6 +42,10 @@ pub(crate) struct Service {
     next_listing: Instant,
     /// A listing under way.
     listing: Option<oneshot::Receiver<Arc<Configs>>>,
+    /// Which of the two is ahead of the other.
+    order: Order,
+    /// The store has said what it holds, once for all.
+    has_answered: bool,
     has_store_ended: bool,
 }
 
@@ -48,6 +55,8 @@ pub(super) enum Stored {
     Changed,
     /// It was listed anew.
     Listed(Arc<Configs>),
+    /// It was to be listed anew, but cannot be.
+    Unlisted,
 }
 
 impl Service {
@@ -60,16 +69,18 @@ impl Service {
         settings: Arc<ServiceSettings>,
         store: StoreHandle,
     ) -> Result<Self, String> {
-        let catalog = Catalog::new(Arc::new(rules(config, &settings)?));
+        let catalog = Catalog::new(rules(config, &settings)?);
         Ok(Self {
             next_listing: Instant::now() + interval(&settings),
             access: Arc::new(access(&settings)?),
-            validate: catalog.rules().clone(),
+            validate: catalog.reader().clone(),
             settings,
             store,
             catalog,
             since_ms: HashMap::new(),
             listing: None,
+            order: Order::default(),
+            has_answered: false,
             has_store_ended: false,
         })
     }
@@ -96,9 +107,7 @@ impl Service {
                 }
                 listed = listed => {
                     service.listing = None;
-                    if let Some(configs) = listed {
-                        return Stored::Listed(configs);
-                    }
+                    return listed.map_or(Stored::Unlisted, Stored::Listed);
                 }
                 () = tokio::time::sleep_until(service.next_listing) => {
                     service.next_listing = Instant::now() + interval(&service.settings);
@@ -136,17 +145,36 @@ impl Service {
         });
     }
 
-    /// Takes over what is stored. False: nothing has changed for this node.
-    pub(super) fn take(&mut self, stored: &Stored) -> bool {
+    /// Takes over what is stored. Returns the names of those that have changed for this node.
+    pub(super) fn take(&mut self, stored: &Stored) -> Vec<Arc<str>> {
         let configs = match stored {
-            Stored::Changed => self.store.state.borrow_and_update().configs.clone(),
-            // A change that came after it is taken already.
-            Stored::Listed(configs) if configs.revision < self.catalog.revision() => return false,
-            Stored::Listed(configs) => configs.clone(),
+            Stored::Changed => {
+                let state = self.store.state.borrow_and_update();
+                self.has_answered |= state.is_connected;
+                match self.order.takes_change(state.configs.revision) {
+                    true => state.configs.clone(),
+                    false => return Vec::new(),
+                }
+            }
+            Stored::Listed(listed) => {
+                self.has_answered = true;
+                let in_force = self.catalog.revision();
+                match self.order.of_listing(listed.revision, in_force) {
+                    Choice::Listing => listed.clone(),
+                    Choice::Watched => self.store.state.borrow().configs.clone(),
+                    Choice::Nothing => return Vec::new(),
+                }
+            }
+            Stored::Unlisted => return Vec::new(),
         };
         let changed = self.catalog.take(&configs);
         self.note(&changed);
-        !changed.is_empty()
+        changed
+    }
+
+    /// Whether the store has said what it holds since the start.
+    pub(super) fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     /// Takes over the rules of another file.
@@ -163,7 +191,7 @@ impl Service {
                 service.settings = settings.clone();
                 service.access = Arc::new(access);
                 service.catalog.set_rules(rules);
-                service.validate = service.catalog.rules().clone();
+                service.validate = service.catalog.reader().clone();
                 let names: Vec<Arc<str>> = service.catalog.known().keys().cloned().collect();
                 service.note_running(&names);
                 Ok(())
@@ -248,10 +276,12 @@ impl Service {
     }
 }
 
-impl Validate for InstanceRules {
-    fn jobs(&self, name: &str, text: &str) -> Result<Vec<String>, Vec<String>> {
-        let instance = Instance::parse(name, text, self)?;
-        Ok(instance.job_names().map(str::to_owned).collect())
+impl Validate for Reader {
+    fn jobs(&self, name: &Arc<str>, text: &Arc<str>) -> Result<Vec<String>, Vec<String>> {
+        let read = self
+            .try_out(name, text)
+            .map_err(|problems| problems.to_vec());
+        Ok(read?.job_names().map(str::to_owned).collect())
     }
 }
 
@@ -280,54 +310,7 @@ fn rules(config: &Config, settings: &ServiceSettings) -> Result<InstanceRules, S
     Ok(InstanceRules::new(config, settings, secrets))
 }
 
-/// All that is to run.
-#[derive(Default)]
-pub(super) struct Wanted {
-    pub(super) jobs: Vec<Configured>,
-    pub(super) scrape_configs: Vec<Arc<ScrapeConfig>>,
-    /// Those of stored configurations.
-    pub(super) endpoints: Vec<Arc<Endpoint>>,
-}
-
-impl Wanted {
-    /// The jobs of the file and of what is stored.
-    pub(super) fn of(config: &Config, catalog: Option<&Catalog>, routes: &mut Routes) -> Self {
-        let mut wanted = Self::default();
-        let route = routes.of(&config.remote_write);
-        for config in &config.scrape_configs {
-            wanted.jobs.push(Configured {
-                config: config.clone(),
-                route: route.clone(),
-                of: None,
-            });
-        }
-        for (name, known) in catalog.iter().flat_map(|catalog| catalog.known()) {
-            let Some(instance) = known.running() else {
-                continue;
-            };
-            let route = routes.of(&instance.endpoints);
-            wanted.endpoints.extend(instance.endpoints.iter().cloned());
-            for config in &instance.scrape_configs {
-                wanted.jobs.push(Configured {
-                    config: config.clone(),
-                    route: route.clone(),
-                    of: Some(name.clone()),
-                });
-            }
-        }
-        let configs = wanted.jobs.iter().map(|job| job.config.clone());
-        wanted.scrape_configs = configs.collect();
-        wanted
-    }
-}
-
 impl Control {
-    /// All that is to run now.
-    pub(super) fn wanted(&mut self) -> Wanted {
-        let catalog = self.service.as_ref().map(|service| &service.catalog);
-        Wanted::of(&self.config, catalog, &mut self.routes)
-    }
-
     /// Targets that one stored configuration may have; 0 = no limit.
     pub(super) fn config_targets_max(&self) -> u64 {
         let service = self.service.as_ref();

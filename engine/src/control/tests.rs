@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+mod replicas;
+
 const SHARDS: usize = 2;
 const TARGETS: usize = 30;
 /// How long before it holds a change is known, and when nodes look again after it.
@@ -29,6 +31,7 @@ fn config(version: usize) -> Config {
          regex: 'h[0-7]:1', action: drop}]\n",
         "  relabel_configs: [{target_label: more, replacement: x}]\n",
         "  clustering: {enabled: false}\n",
+        "  clustering: {replication_factor: 2, replica_label: r}\n",
     ];
     let text = format!("scrape_configs:\n- job_name: j\n{}", more[version]);
     Config::parse(Path::new("/r.yml"), &text, &|_| None).unwrap()
@@ -90,11 +93,14 @@ impl Node {
             messages: Vec::new(),
         };
         node.timeline(vec![(0, view(&[]))], now_ms);
-        assert!(node.jobs.unanswered().is_empty(), "there is no job yet");
+        assert!(node.jobs.unanswered(true).is_empty(), "there is no job yet");
         node.configure(version, now_ms);
-        assert_eq!(node.jobs.unanswered().len(), node.jobs.job_versions().len());
+        assert_eq!(
+            node.jobs.unanswered(true).len(),
+            node.jobs.job_versions().len()
+        );
         node.discover(TARGETS, now_ms);
-        assert!(node.jobs.unanswered().is_empty());
+        assert!(node.jobs.unanswered(true).is_empty());
         node
     }
 
@@ -104,6 +110,7 @@ impl Node {
             config,
             route: self.route.clone(),
             of: None,
+            nth: 0,
         };
         configs.into_iter().map(configured).collect()
     }

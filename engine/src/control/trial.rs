@@ -1,33 +1,46 @@
-//! Many stored configurations -> what a change of one, or of the members, costs the control loop:
-//! for benchmarks. Nothing else calls it.
+//! Many stored configurations -> what a request, a change of one, or of the members, costs: for
+//! benchmarks. Nothing else calls it.
+//!
+//! A put goes the whole way but for HTTP and the store's disk or network: validation, the check of
+//! job names, what the store makes of it, the catalog, discovery's tasks, the plan of jobs and what
+//! the shards are told.
 
 use super::jobs::{Change, Jobs};
 use super::routes::Routes;
-use super::service::Wanted;
+use super::wanted::Wanted;
+use crate::api::configs::trial::{self, Requests};
 use crate::config::Config;
-use crate::discovery::{JobUpdate, TargetGroup};
+use crate::discovery::{Discovery, JobUpdate, TargetGroup};
 use crate::labels::Labels;
 use crate::service::apply::Catalog;
 use crate::service::instance::InstanceRules;
-use crate::service::store::{Configs, StoredConfig};
+use crate::service::store::{self, Configs, StoredConfig};
 use ringscrape_cluster::member::Stage;
 use ringscrape_cluster::view::Active;
 use ringscrape_cluster::{Timeline, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
 
 const FILE: &str = "scraping_service: {enabled: true, kvstore: {store: local}}
 remote_write: [{url: 'http://receiver/'}]
 ";
 const SHARDS: usize = 4;
+/// Tenants, each an endpoint.
+const TENANTS: usize = 100;
 
 /// A node with stored configurations, each a job with targets and an endpoint.
 pub struct ConfigTrial {
+    /// For discovery's tasks, none of which gets to run.
+    runtime: Runtime,
     config: Config,
-    configs: Configs,
+    configs: Arc<Configs>,
+    requests: Requests,
     catalog: Catalog,
     routes: Routes,
+    discovery: Discovery,
     jobs: Jobs,
     now_ms: i64,
 }
@@ -39,7 +52,7 @@ impl std::fmt::Debug for ConfigTrial {
 }
 
 impl ConfigTrial {
-    /// All of it applied, on one of `nodes` nodes.
+    /// All of it stored at once and applied, on one of `nodes` nodes.
     ///
     /// # Panics
     /// BUG: the texts are no configurations.
@@ -48,18 +61,34 @@ impl ConfigTrial {
         let config = Config::parse(Path::new("/r.yml"), FILE, &|_| None).expect("BUG: the file");
         let settings = config.scraping_service.clone().expect("BUG: no service");
         let rules = InstanceRules::new(&config, &settings, BTreeMap::new());
+        let catalog = Catalog::new(rules);
+        let runtime = tokio::runtime::Builder::new_current_thread();
         let mut trial = Self {
+            runtime: { runtime }.build().expect("BUG: no runtime"),
             config,
-            configs: Configs::default(),
-            catalog: Catalog::new(Arc::new(rules)),
+            configs: Arc::default(),
+            requests: Requests::new(catalog.reader().clone()),
+            catalog,
             routes: Routes::default(),
+            discovery: Discovery::new(mpsc::channel(1).0),
             jobs: Jobs::new(SHARDS),
             now_ms: 0,
         };
+        let mut all = Configs {
+            revision: 1,
+            ..Configs::default()
+        };
         for index in 0..configs {
-            trial.store(index, 60);
+            let stored = StoredConfig {
+                name: name(index).into(),
+                text: text(index, 0).into(),
+                revision: 1,
+                origin: Default::default(),
+            };
+            all.by_name.insert(stored.name.clone(), Arc::new(stored));
         }
-        trial.apply();
+        trial.configs = Arc::new(all);
+        trial.rebuild();
         for index in 0..configs {
             let address = |n| Labels::from_pairs([("__address__", format!("h{index}-{n}:1"))]);
             let update = JobUpdate {
@@ -77,46 +106,56 @@ impl ConfigTrial {
         trial
     }
 
-    fn store(&mut self, index: usize, interval_s: u64) {
-        let name: Arc<str> = format!("config-{index}").into();
-        self.configs.revision += 1;
-        let text = format!(
-            "scrape_configs: [{{job_name: job-{index}, scrape_interval: {interval_s}s}}]
-remote_write: [{{url: 'http://receiver/', headers: {{X-Scope-OrgID: '{}'}}}}]
-",
-            index % 100
-        );
-        let stored = StoredConfig {
-            name: name.clone(),
-            text: text.into(),
-            revision: self.configs.revision,
-            origin: Default::default(),
-        };
-        self.configs.by_name.insert(name, Arc::new(stored));
-    }
-
-    fn apply(&mut self) -> usize {
+    /// All is planned anew, as on a reload. Returns how many targets the shards are told of.
+    pub fn rebuild(&mut self) -> usize {
+        let _entered = self.runtime.enter();
         self.now_ms += 1;
         self.catalog.take(&self.configs);
         let wanted = Wanted::of(&self.config, Some(&self.catalog), &mut self.routes);
+        self.routes.link(&wanted.routes);
+        self.discovery.apply(&wanted.scrape_configs);
         let changes = self.jobs.apply(&wanted.jobs, 0, self.now_ms);
         drop(wanted);
         self.routes.sweep();
         told(&changes)
     }
 
-    /// Another text of one configuration comes from the store and is applied. Returns how many
-    /// targets the shards are told of.
+    /// Somebody puts another text of a configuration. Returns how many targets the shards are told
+    /// of.
+    ///
+    /// # Panics
+    /// BUG: it is refused.
+    #[allow(clippy::expect_used)]
     pub fn put(&mut self, index: usize) -> usize {
-        let interval_s = 60 + self.configs.revision % 7;
-        self.store(index, interval_s);
-        self.apply()
+        let _entered = self.runtime.enter();
+        self.now_ms += 1;
+        let text = text(index, self.configs.revision);
+        let changes = self.requests.put(&self.configs, &name(index), text);
+        let changes = changes.expect("BUG: a good text is refused");
+        let stored = store::made(&self.configs, &changes).expect("BUG: no condition");
+        self.configs = Arc::new(stored);
+        let changed = self.catalog.take(&self.configs);
+        let wanted = Wanted::of_stored(&self.catalog, &changed, &mut self.routes);
+        assert!(self.routes.are_linked(&wanted.routes), "BUG: an endpoint");
+        let stays = wanted.scrape_configs.iter();
+        let stays: HashSet<&str> = stays.map(|config| config.job_name.as_str()).collect();
+        let gone = self.jobs.names_of(&changed);
+        let gone = gone.filter(|job| !stays.contains(job));
+        self.discovery.change(&wanted.scrape_configs, gone);
+        let changes = (self.jobs).apply_stored(&changed, &wanted.jobs, self.now_ms);
+        drop(wanted);
+        self.routes.sweep();
+        told(&changes)
     }
 
-    /// The names of all configurations, as one text.
-    pub fn list(&self) -> String {
-        let names: Vec<&str> = self.catalog.known().keys().map(|name| &**name).collect();
-        names.join("\n")
+    /// The answer with the names of all configurations, in bytes.
+    pub fn list(&self) -> u64 {
+        trial::list(&self.configs)
+    }
+
+    /// The answer with the first 1,000 and what is known of each, in bytes.
+    pub fn page(&self) -> u64 {
+        trial::page(&self.configs, 1_000)
     }
 
     /// From now on there are `nodes` nodes that have agreed on all jobs. Returns how many targets
@@ -140,6 +179,21 @@ remote_write: [{{url: 'http://receiver/', headers: {{X-Scope-OrgID: '{}'}}}}]
         let timeline = Some(Arc::new(timeline));
         told(&self.jobs.set_timeline(timeline, self.now_ms))
     }
+}
+
+fn name(index: usize) -> String {
+    format!("config-{index}")
+}
+
+/// Its `change`-th text: another interval and tenant.
+fn text(index: usize, change: u64) -> String {
+    format!(
+        "scrape_configs: [{{job_name: job-{index}, scrape_interval: {}s}}]
+remote_write: [{{url: 'http://receiver/', headers: {{X-Scope-OrgID: '{}'}}}}]
+",
+        60 + change % 7,
+        (index as u64 + change) % TENANTS as u64
+    )
 }
 
 fn told(changes: &[Change]) -> usize {

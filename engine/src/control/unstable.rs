@@ -33,14 +33,15 @@ impl Unstable {
             return None;
         }
         let gone = before.iter().filter(|(key, _)| !after.contains_key(key));
-        let gone: HashMap<&str, &Arc<Target>> = gone
-            .map(|(_, target)| (target.scrape_url.as_str(), target))
+        let which = |target: &Arc<Target>| target.spot.replica.index;
+        let gone: HashMap<(&str, u8), &Arc<Target>> = gone
+            .map(|(_, target)| ((target.scrape_url.as_str(), which(target)), target))
             .collect();
         let mut changed: Vec<&str> = new
             .iter()
             .filter_map(|target| {
-                let former = gone.get(target.scrape_url.as_str())?;
-                let moves = former.place != target.place;
+                let former = gone.get(&(target.scrape_url.as_str(), which(target)))?;
+                let moves = former.spot != target.spot;
                 moves.then(|| only_change(former, target)).flatten()
             })
             .collect();
@@ -142,7 +143,7 @@ mod tests {
         let places = |clustering: &str, revision: &str| {
             let mut all: Vec<_> = targets(clustering, revision, "a")
                 .into_values()
-                .map(|target| target.place.0)
+                .map(|target| target.spot.key.0)
                 .collect();
             all.sort_unstable();
             all

@@ -33,11 +33,11 @@ pub(super) struct Version {
     pub(super) dropped_count: u64,
     pub(super) failed_count: u64,
     pub(super) limit_exceeded: bool,
-    /// How many targets there are, by zone.
-    pub(super) zones: BTreeMap<ZoneId, u64>,
-    /// How many have a place that is not their key, by place.
+    /// How many targets there are, by zone and index of the replica.
+    pub(super) zones: BTreeMap<(ZoneId, u8), u64>,
+    /// How many have a position on the ring that is not their key, by position.
     places: AHashMap<u64, u32>,
-    /// Targets whose place is another one's, too.
+    /// Targets whose position is another one's, too.
     merged: u64,
     unstable: Unstable,
     labels: OnceCell<HashSet<Labels>>,
@@ -79,7 +79,7 @@ impl Version {
             cause: "target_limit",
             message: format!(
                 "target_limit exceeded (number of targets: {}, limit: {})",
-                built.targets.len(),
+                built.targets.len() / usize::from(self.config.replication_factor),
                 self.config.target_limit
             )
             .into(),
@@ -109,9 +109,11 @@ impl Version {
         self.zones.clear();
         self.places.clear();
         for target in self.found.values() {
-            *self.zones.entry(target.zone).or_default() += 1;
-            if target.place != target.key {
-                *self.places.entry(target.place.0).or_default() += 1;
+            let spot = &target.spot;
+            let zone = (spot.zone, spot.replica.index);
+            *self.zones.entry(zone).or_default() += 1;
+            if spot.key != target.key {
+                *self.places.entry(spot.key.0).or_default() += 1;
             }
         }
         let shared = self.places.values().filter(|count| **count > 1);
@@ -127,10 +129,10 @@ impl Version {
         self.merged = merged;
     }
 
-    /// Whether a target has this place.
+    /// Whether a target has this position on the ring.
     pub(super) fn has_place(&self, place: u64) -> bool {
         let found = self.found.get(&place);
-        found.is_some_and(|target| target.place.0 == place) || self.places.contains_key(&place)
+        found.is_some_and(|target| target.spot.key.0 == place) || self.places.contains_key(&place)
     }
 
     /// Why each scrape of a target fails.
@@ -187,6 +189,6 @@ pub(super) fn same(known: &Arc<Target>, target: &Arc<Target>) -> bool {
             && known.interval_ms == target.interval_ms
             && known.timeout_ms == target.timeout_ms
             && known.blocked == target.blocked
-            && (known.place, known.zone) == (target.place, target.zone)
+            && known.spot == target.spot
             && known.discovered == target.discovered
 }

@@ -81,6 +81,14 @@ impl Discovery {
     pub fn apply(&mut self, jobs: &[Arc<ScrapeConfig>]) {
         let wanted: HashSet<&str> = jobs.iter().map(|job| job.job_name.as_str()).collect();
         self.jobs.retain(|name, _| wanted.contains(name.as_str()));
+        self.change(jobs, std::iter::empty());
+    }
+
+    /// The same, where all other jobs stay as they are: these are new or changed, those are gone.
+    pub fn change<'a>(&mut self, jobs: &[Arc<ScrapeConfig>], gone: impl Iterator<Item = &'a str>) {
+        for name in gone {
+            self.jobs.remove(name);
+        }
         for config in jobs {
             match self.jobs.get_mut(&config.job_name) {
                 Some(job) => job.reconfigure(config, &self.counters),

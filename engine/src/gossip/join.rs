@@ -96,15 +96,26 @@ async fn look_up_one(address: &JoinAddress) -> Result<Vec<SocketAddr>, String> {
             let resolver = resolver.map_err(|error| failed(&error))?;
             let lookup = resolver.srv_lookup(name.as_str()).await;
             let lookup = lookup.map_err(|error| failed(&error))?;
-            let mut addresses = Vec::new();
-            for record in lookup.answers() {
-                let RData::SRV(service) = &record.data else {
-                    continue;
-                };
-                let host = service.target.to_utf8();
-                addresses.extend(look_up_host(&host, service.port).await?);
+            let services = lookup
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::SRV(service) => Some((service.target.to_utf8(), service.port)),
+                    _ => None,
+                });
+            let hosts = services.map(|(host, port)| async move { look_up_host(&host, port).await });
+            let (mut addresses, mut errors) = (Vec::new(), Vec::new());
+            for found in futures_util::future::join_all(hosts).await {
+                match found {
+                    Ok(found) => addresses.extend(found),
+                    Err(error) => errors.push(error),
+                }
             }
-            Ok(addresses)
+            // A host that is gone does not hide the others.
+            match errors.pop() {
+                Some(error) if addresses.is_empty() => Err(error),
+                _ => Ok(addresses),
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What a shard's log wants written -> files, synced, deleted; acknowledged positions -> cursors.
 //!
-//! **Runs on**: shard. Two tasks, so that a slow disk does not delay the page cache: one writes and
-//! one syncs. Both wait for [`Driver::poll`], which the shard's loop calls in each turn, so that
-//! what is due shares the shard's wake-ups; while [`Driver::is_busy`] says no, the executor has
-//! nothing to do. Nothing borrows the log across an await.
+//! **Runs on**: shard. Three tasks, so that a slow disk does not delay the page cache: one writes,
+//! one syncs, one makes segments smaller. They wait for [`Driver::poll`], which the shard's loop
+//! calls in each turn, so that what is due shares the shard's wake-ups; while [`Driver::is_busy`]
+//! says no, the executor has nothing to do. Nothing borrows the log across an await.
 //!
 //! A failed write or sync gives the segment up. A failed fsync is never repeated as if the pages
 //! were still there: the log goes on in memory. After a pause, which doubles from 1 s to 30 s while
@@ -15,7 +15,8 @@ use super::disk::{Disk, Failed};
 use super::files::GlommioDisk;
 use super::gate::Gate;
 use super::pace::{Pace, View};
-use futures_util::future::join3;
+use super::thin::Thin;
+use futures_util::future::join4;
 use ringscrape_wal::caps::CapAlarms;
 use ringscrape_wal::error::{Damage, DamageKind};
 use ringscrape_wal::log::{ShardLog, Write};
@@ -60,11 +61,11 @@ pub(super) struct Shared<D: Disk> {
     pub(super) current: RefCell<Option<OpenFile<D::File>>>,
     /// Segments that get no more bytes, to be synced and closed.
     pub(super) closing: RefCell<VecDeque<OpenFile<D::File>>>,
-    stop: Cell<bool>,
+    pub(super) stop: Cell<bool>,
     writing: Gate,
     syncing: Gate,
     /// Operations under way, recovery included.
-    active: Cell<u32>,
+    pub(super) active: Cell<u32>,
     pace: RefCell<Pace>,
     /// Housekeeping is due.
     keeping: Cell<bool>,
@@ -74,6 +75,8 @@ pub(super) struct Shared<D: Disk> {
     pub(super) cursor_file: RefCell<Option<Rc<D::File>>>,
     /// After a failure: when to try again, and the next pause.
     pub(super) retry: Cell<Option<(Instant, Duration)>>,
+    /// The segment that is made smaller.
+    pub(super) thin: Thin,
 }
 
 #[derive(Debug)]
@@ -126,6 +129,7 @@ impl<D: Disk> Driver<D> {
             cap_alarms: RefCell::new(CapAlarms::default()),
             cursor_file: RefCell::new(None),
             retry: Cell::new(None),
+            thin: Thin::default(),
         }))
     }
 
@@ -137,7 +141,8 @@ impl<D: Disk> Driver<D> {
 
     /// Whether the executor must get its turns: something is due or under way.
     pub fn is_busy(&self) -> bool {
-        self.0.active.get() > 0 || self.0.writing.is_open() || self.0.syncing.is_open()
+        let gates = [&self.0.writing, &self.0.syncing, &self.0.thin.gate];
+        self.0.active.get() > 0 || gates.iter().any(|gate| gate.is_open())
     }
 
     /// Lets `run` finish: it closes the segment, writes and syncs everything, saves the cursors.
@@ -146,6 +151,7 @@ impl<D: Disk> Driver<D> {
         self.0.stop.set(true);
         self.0.writing.open();
         self.0.syncing.open();
+        self.0.thin.gate.open();
     }
 
     /// Recovers what former runs left, beside writing; ends some time after `stop`. Not
@@ -156,7 +162,8 @@ impl<D: Disk> Driver<D> {
             shared.recover().await;
             shared.active.update(|active| active - 1);
         };
-        join3(recover, shared.write_loop(), shared.sync_loop()).await;
+        let (write, sync) = (shared.write_loop(), shared.sync_loop());
+        join4(recover, write, sync, shared.thin_loop()).await;
         shared.finish().await;
     }
 }
@@ -243,7 +250,7 @@ impl<D: Disk> Shared<D> {
         if due.sync {
             self.syncing.open();
         }
-        due.next
+        [due.next, self.thin.poll(now)].into_iter().flatten().min()
     }
 
     fn is_unsynced(&self) -> bool {

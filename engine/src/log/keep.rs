@@ -11,6 +11,9 @@ use ringscrape_wal::storage::Storage;
 use std::rc::Rc;
 use tracing::{error, info, warn};
 
+/// Of failures that repeat every second so many make one line.
+const FAILURES_PER_LINE: u64 = 60;
+
 impl<D: Disk> Shared<D> {
     /// Deletes what nobody needs or what the caps say, then saves the cursors.
     pub(super) async fn housekeep(&self) {
@@ -34,6 +37,7 @@ impl<D: Disk> Shared<D> {
             deletions.extend(log.retention(now_ms));
             deletions
         };
+        self.find_thinnable();
         for deletion in &deletions {
             self.delete(deletion).await;
         }
@@ -79,14 +83,22 @@ impl<D: Disk> Shared<D> {
 
     pub(super) async fn save_cursors(&self) {
         let slot = {
-            let log = self.log.borrow();
+            let mut log = self.log.borrow_mut();
             if !log.adopted() || !log.cursors().dirty() {
                 return;
             }
-            log.cursors().encode()
+            log.cursors_mut().encode()
         };
         let Some(slot) = slot else {
-            error!(dir = %self.dir().display(), "too many endpoints for the cursor file: not saved");
+            let failures = self.log.borrow_mut().cursors_mut().save_failed();
+            if failures % FAILURES_PER_LINE == 1 {
+                error!(
+                    dir = %self.dir().display(),
+                    "too many endpoints for the cursor file: it stays as it is, and what they \
+                     get from now on they get again after a restart; see that there are fewer \
+                     endpoints, or that their names are shorter"
+                );
+            }
             return;
         };
         let path = self.dir().join(CURSOR_FILE);
@@ -115,6 +127,7 @@ impl<D: Disk> Shared<D> {
             Ok(()) => self.log.borrow_mut().cursors_mut().saved(&slot),
             Err(failed) => {
                 self.cursor_file.replace(None);
+                self.log.borrow_mut().cursors_mut().save_failed();
                 warn!(path = %path.display(), error = %failed.error, "cannot save the cursors");
             }
         }

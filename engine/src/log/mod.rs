@@ -8,6 +8,7 @@ mod keep;
 mod pace;
 pub mod restore;
 mod retry;
+mod thin;
 
 use ringscrape_wal::error::ReadError;
 use ringscrape_wal::recovery;

@@ -5,6 +5,7 @@ use super::SyncPolicy;
 use super::disk::{Disk, Failed};
 use super::driver::Shared;
 use ringscrape_wal::error::WriteFailure;
+use ringscrape_wal::format::TRIAL_FILE;
 use std::time::Duration;
 use tracing::{error, warn};
 
@@ -76,7 +77,7 @@ impl<D: Disk> Shared<D> {
     /// Writes as much as waits, and deletes it again: a disk that is full still may take a little,
     /// and to write the records themselves for a trial would give them new places each time.
     async fn try_disk(&self) -> Result<(), Failed> {
-        let path = self.dir().join("trial");
+        let path = self.dir().join(TRIAL_FILE);
         let waiting = self.log.borrow().bytes_to_write_again();
         let bytes = waiting.clamp(TRIAL_BYTES_MIN, TRIAL_BYTES_MAX);
         let file = self.disk.open_or_create(&path).await?;

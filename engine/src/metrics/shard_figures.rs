@@ -72,6 +72,10 @@ pub struct ShardFigures {
     pub caps: Vec<CapUse>,
     /// Damaged places of the log that were skipped.
     pub damaged: u64,
+    /// Saves of cursors that failed.
+    pub cursor_saves_failed: u64,
+    /// Gauge: former logs, and files in them, that cannot be read.
+    pub former_unreadable: u64,
     /// Directories of former logs that are not sent yet.
     pub former_dirs: u64,
     /// Per endpoint.

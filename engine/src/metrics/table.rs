@@ -80,6 +80,36 @@ metrics! {
     CONFIGS_DELETED = Counter "agent_metrics_ha_configs_deleted_total" []
         "Configurations of the scraping service that were deleted through this node's API.";
 
+    CONFIG_STORE_UP = Gauge "ringscrape_config_store_up" ["store"]
+        "1 while the store of configurations answers (gossip: a majority of the members is there), 0 while what is known stays in force. Like all of the store, only with scraping_service.";
+    CONFIG_STORE_FROM_DISK = Gauge "ringscrape_config_store_from_disk" []
+        "1 while the configurations in force are those that this node's disk held at the start, because the store has not answered since.";
+    CONFIG_STORE_LAST_SUCCESS = Gauge "ringscrape_config_store_last_success_timestamp_seconds" []
+        "When the store last answered, seconds since the Unix epoch; none if it has not since the start.";
+    CONFIG_STORE_ENTRIES = Gauge "ringscrape_config_store_entries" []
+        "Stored configurations, as known here.";
+    CONFIG_STORE_BYTES = Gauge "ringscrape_config_store_bytes" []
+        "Bytes of their names and texts.";
+    CONFIG_STORE_REVISION = Gauge "ringscrape_config_store_revision" []
+        "The store's revision, as known here; rises with each change.";
+    CONFIG_STORE_OPERATIONS = Counter "ringscrape_config_store_operations_total" ["operation", "result"]
+        "Questions to the store by operation (read: all that it holds; apply: a batch of changes) and result: ok, not_connected, unconfirmed (it may still appear), conflict (a condition does not hold), missing (what was to be deleted), refused.";
+
+    WEB_CONNECTIONS = Gauge "ringscrape_web_connections" []
+        "Open connections of the web server, of 128 at most.";
+    WEB_EVICTED = Counter "ringscrape_web_connections_evicted_total" []
+        "Connections without a request that were closed to make room for others.";
+    WEB_CONFIG_SUCCESSFUL = Gauge "ringscrape_web_config_last_reload_successful" []
+        "1 if the web configuration and its certificates could be used when they were read last, 0 if the old ones are kept.";
+    WEB_CONFIG_TIME = Gauge "ringscrape_web_config_last_reload_success_timestamp_seconds" []
+        "When the web configuration in force was read, seconds since the Unix epoch.";
+    WEB_CERTIFICATE_EXPIRY = Gauge "ringscrape_web_certificate_expiry_timestamp_seconds" []
+        "When the web server's certificate ends, seconds since the Unix epoch.";
+    WEB_HANDSHAKES = Counter "ringscrape_web_handshakes_total" ["result"]
+        "TLS handshakes of the web server: ok; refused, for a certificate or what else the log says; timeout; plain, for clients without TLS.";
+    WEB_UNAUTHORIZED = Counter "ringscrape_web_unauthorized_total" ["cause"]
+        "Requests that were not answered: wrong, without a password or with a wrong one; busy, too many passwords at once.";
+
     SD_FILE_ERRORS = Counter "prometheus_sd_file_read_errors_total" []
         "Files of file_sd_configs that could not be read; their last good list stays in force.";
     SD_HTTP_FAILURES = Counter "prometheus_sd_http_failures_total" []
@@ -140,8 +170,16 @@ metrics! {
         "Segments on disk.";
     WAL_DISK_BYTES = Gauge "ringscrape_wal_disk_bytes" []
         "Bytes of all segments on disk.";
+    WAL_THINNED = Counter "ringscrape_wal_thinned_segments_total" []
+        "Segments of the log made smaller: more than half of each was for endpoints that have it, while others are behind.";
+    WAL_THINNED_BYTES = Counter "ringscrape_wal_thinned_bytes_total" []
+        "Bytes of disk that this gave back.";
     WAL_FORMER = Gauge "ringscrape_wal_former_directories" []
         "Directories of logs that a former number of shards has written and that are not sent whole yet.";
+    WAL_FORMER_UNREADABLE = Gauge "ringscrape_wal_former_unreadable" []
+        "Of ringscrape_wal_former_directories, those that cannot be read, and files that cannot be read in others. Sending waits two minutes for them and then goes on without; nothing of them is deleted.";
+    WAL_CURSOR_FAILURES = Counter "ringscrape_wal_cursor_save_failures_total" []
+        "Saves of the places up to which endpoints have acknowledged the log, that failed. What endpoints got since the last good one they get again after a restart; nothing is lost.";
     WAL_TAIL_BYTES = Gauge "ringscrape_wal_tail_bytes" []
         "Unsent part of the log that is held in memory, in bytes.";
     WAL_WRITE_ERRORS = Counter "ringscrape_wal_write_errors_total" ["cause"]
@@ -234,7 +272,8 @@ metrics! {
     CLUSTER_OWNED = Gauge "ringscrape_cluster_owned_targets" []
         "Targets that this node owns.";
     CLUSTER_UNOWNED = Gauge "ringscrape_cluster_unowned_targets" []
-        "Targets known to this node that nobody scrapes: no active member has their job, or room.";
+        "Targets known to this node that nobody scrapes: no active member has their job, or room, or \
+         they are replicas that there are not as many members for.";
     CLUSTER_REFUSED_TARGETS = Gauge "ringscrape_cluster_refused_targets" ["cause"]
         "Of these, how many because of the members' limits: budget (--cluster.samples-per-second-max).";
     CLUSTER_HEAVY = Gauge "ringscrape_cluster_heavy_targets" []

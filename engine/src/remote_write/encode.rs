@@ -56,6 +56,8 @@ impl TargetLabels {
 pub struct Options {
     /// Whether exemplars are written.
     pub exemplars: bool,
+    /// Native histograms are left out.
+    pub without_histograms: bool,
     /// Samples older than this (Unix ms) are left out and counted.
     pub timestamp_ms_min: Option<i64>,
     /// Encoding stops soon after this many bytes were appended; 0 = no bound. The place depends on
@@ -329,7 +331,7 @@ impl Writer<'_> {
                 .count();
             let (own_exemplars, rest) = exemplars.split_at(count);
             exemplars = rest;
-            if skip {
+            if skip || (histogram.is_some() && self.options.without_histograms) {
                 continue;
             }
             let timestamp_ms = explicit.map_or(scrape.timestamp_ms, |side| side.timestamp_ms);

@@ -10,6 +10,7 @@ use super::request::Message;
 use super::retry::Backoff;
 use super::source::{LogSource, Next};
 use super::stats::DropCause;
+use crate::config::ProtobufMessage;
 use ringscrape_wal::scrape::{Position, Scrape};
 
 /// Uncompressed bytes at which a batch is full.
@@ -105,6 +106,8 @@ impl ShardQueue {
         }
         let options = Options {
             exemplars: self.endpoint.send_exemplars,
+            without_histograms: self.endpoint.protobuf_message == ProtobufMessage::Version1
+                && !self.endpoint.send_native_histograms,
             timestamp_ms_min: self.timestamp_ms_min(now),
             bytes_max: BATCH_BYTES_MAX,
         };

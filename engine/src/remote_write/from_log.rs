@@ -6,7 +6,7 @@
 
 use super::source::{LogSource, Next};
 use ringscrape_wal::definition::Route;
-use ringscrape_wal::error::{Damage, ReadError};
+use ringscrape_wal::error::{Damage, DamageKind, ReadError};
 use ringscrape_wal::log::ShardLog;
 use ringscrape_wal::reader::LogReader;
 use ringscrape_wal::scrape::Position;
@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// Definitions and keyframes that one endpoint keeps while it reads files (bytes, about).
 const CACHE_BYTES: usize = 16 << 20;
+/// How much of a segment that cannot be read is passed over before it is tried again (bytes).
+const PASSED_OVER_BYTES: u32 = 256 << 10;
 
 /// What one endpoint keeps between polls to read one shard's log.
 #[derive(Debug)]
@@ -34,6 +36,11 @@ pub struct EndpointReader {
     route: Option<(u64, bool)>,
     segments_missing: u64,
     error: Option<ReadError>,
+    /// From where reading was asked for last and failed; it has not gone on since.
+    stuck_at: Option<(u64, Position)>,
+    /// The segment of which is passed over what cannot be read.
+    given_up: Option<u64>,
+    passed_over: Vec<Damage>,
 }
 
 impl EndpointReader {
@@ -48,6 +55,9 @@ impl EndpointReader {
             route: None,
             segments_missing: 0,
             error: None,
+            stuck_at: None,
+            given_up: None,
+            passed_over: Vec::new(),
         }
     }
 
@@ -93,7 +103,21 @@ impl EndpointReader {
 
     /// Places of files that were passed over since the last call, because they are damaged.
     pub fn take_damage(&mut self) -> Vec<Damage> {
-        self.files.take_damage()
+        let mut damage = self.files.take_damage();
+        damage.append(&mut self.passed_over);
+        damage
+    }
+
+    /// Where reading fails: until it has gone on from there, asked again or not meanwhile.
+    pub fn stuck_at(&self) -> Option<Position> {
+        self.stuck_at.map(|(_, from)| from)
+    }
+
+    /// From now on what cannot be read of the segment that fails is passed over, as damage. Gives
+    /// the segment.
+    pub fn give_up(&mut self) -> Option<u64> {
+        self.given_up = self.stuck_at.map(|(segment, _)| segment);
+        self.given_up
     }
 
     /// The latest failure to read a file since the last call. Reading is tried again until it
@@ -150,7 +174,10 @@ impl LogSource for FromFiles<'_> {
     fn next(&mut self, from: Position) -> Next {
         match self.segments.readable_from(from) {
             DiskRead::Segment(readable) => self.reader.read(&readable, from, readable.next),
-            DiskRead::Nothing => Next::End,
+            DiskRead::Nothing => {
+                self.reader.stuck_at = None;
+                Next::End
+            }
             DiskRead::NotYet => Next::Pending,
         }
     }
@@ -163,6 +190,7 @@ impl EndpointReader {
         self.behind = true;
         let (identities, all_until) = (&self.identities, self.all_until);
         let mut wanted = |route: &Route| from < all_until || has(route, identities);
+        self.stuck_at = None;
         match self.files.next(readable, from, &mut wanted) {
             Ok(Some(entry))
                 if entry.position >= all_until && !has(&entry.scrape.route, identities) =>
@@ -178,15 +206,49 @@ impl EndpointReader {
                 self.error = Some(error);
                 Next::Skip { next }
             }
+            Err(_) if self.given_up == Some(readable.segment) => Next::Skip {
+                next: self.pass_over(readable, from, next),
+            },
             Err(error) => {
                 self.error = Some(error);
+                self.stuck_at = Some((readable.segment, from));
                 Next::Pending
             }
         }
     }
 
+    /// Where to go on behind a place of a file that cannot be read.
+    fn pass_over(&mut self, readable: &Readable, from: Position, next: Position) -> Position {
+        let begin = match from.segment == readable.segment {
+            true => from.offset,
+            false => 0,
+        };
+        let to = begin.saturating_add(PASSED_OVER_BYTES);
+        let (to, next) = match to < readable.end_offset {
+            true => {
+                let segment = readable.segment;
+                (
+                    to,
+                    Position {
+                        segment,
+                        offset: to,
+                    },
+                )
+            }
+            false => (readable.end_offset, next),
+        };
+        self.passed_over.push(Damage {
+            segment: readable.segment,
+            from: begin,
+            to,
+            kind: DamageKind::Unreadable,
+        });
+        next
+    }
+
     /// Lets go of the file and the definitions.
     fn caught_up(&mut self) {
+        self.stuck_at = None;
         if std::mem::take(&mut self.behind) {
             self.files.close();
             self.has_caught_up = true;

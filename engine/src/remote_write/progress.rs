@@ -33,7 +33,9 @@ pub fn left<'a>(segments: impl Iterator<Item = &'a SegmentInfo>, low_water: Posi
             std::cmp::Ordering::Equal => u64::from(low_water.offset).min(end),
             std::cmp::Ordering::Greater => 0,
         };
-        left.bytes += end - begin;
+        // Of a segment that was made smaller, places say more than there is.
+        let stored = u64::from(info.bytes).min(end);
+        left.bytes += (end - begin) * stored / end.max(1);
         let samples = u128::from(info.samples) * u128::from(end - begin) / u128::from(end.max(1));
         left.samples += samples as u64;
     }

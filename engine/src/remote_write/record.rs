@@ -238,7 +238,7 @@ impl State {
             let own = exemplars.iter().take_while(|one| one.index == position);
             let (own_exemplars, rest) = exemplars.split_at(own.count());
             exemplars = rest;
-            if skip {
+            if skip || (histogram.is_some() && part.options.without_histograms) {
                 is_next &= head.form() == Form::Dropped;
                 continue;
             }

@@ -3,6 +3,9 @@
 //! Source: prometheus/prometheus prompb/remote.proto and prompb/types.proto;
 //! encoding: <https://protobuf.dev/programming-guides/encoding/>.
 
+pub(super) use crate::protobuf::{
+    Malformed, field_len, get_content, get_varint, put_bytes, put_varint, varint_len,
+};
 use std::ops::Range;
 
 /// `WriteRequest.timeseries` and `TimeSeries.labels`: field 1, length-delimited.
@@ -14,43 +17,6 @@ pub(super) const TAG_FIELD_3: u8 = 0x1a;
 /// `TimeSeries.histograms`: field 4, length-delimited.
 pub(super) const TAG_HISTOGRAMS: u8 = 0x22;
 
-/// Bytes that do not follow the wire form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
-
-/// Bytes that `value` takes as a varint.
-#[inline]
-pub(super) fn varint_len(value: u64) -> usize {
-    // 7 bits a byte; `| 1` gives zero one byte.
-    ((70 - (value | 1).leading_zeros()) / 7) as usize
-}
-
-/// Appends `value` as a varint.
-#[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    let mut bytes = [0_u8; 10];
-    let mut len = 0;
-    while value >= 0x80 {
-        bytes[len] = value as u8 | 0x80;
-        value >>= 7;
-        len += 1;
-    }
-    bytes[len] = value as u8;
-    out.extend_from_slice(&bytes[..=len]);
-}
-
-/// Appends a length-delimited field.
-pub(super) fn put_bytes(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.push(tag);
-    put_varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Bytes of a length-delimited field with a one-byte tag.
-pub(super) fn field_len(content: usize) -> usize {
-    1 + varint_len(content as u64) + content
-}
-
 /// Appends one label as a `labels` field: `0x0a len { 0x0a len name 0x12 len value }`.
 pub(super) fn put_label(out: &mut Vec<u8>, name: &str, value: &str) {
     out.push(TAG_FIELD_1);
@@ -58,29 +24,6 @@ pub(super) fn put_label(out: &mut Vec<u8>, name: &str, value: &str) {
     put_varint(out, len as u64);
     put_bytes(out, 0x0a, name.as_bytes());
     put_bytes(out, 0x12, value.as_bytes());
-}
-
-/// Reads a varint at `at`, which moves past it.
-pub(super) fn get_varint(bytes: &[u8], at: &mut usize) -> Result<u64, Malformed> {
-    let mut value = 0_u64;
-    for shift in (0..70).step_by(7) {
-        let byte = *bytes.get(*at).ok_or(Malformed)?;
-        *at += 1;
-        value |= u64::from(byte & 0x7f).checked_shl(shift).ok_or(Malformed)?;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(Malformed)
-}
-
-/// Reads a length at `at` and returns the range of the content; `at` moves past it.
-pub(super) fn get_content(bytes: &[u8], at: &mut usize) -> Result<Range<usize>, Malformed> {
-    let len = usize::try_from(get_varint(bytes, at)?).map_err(|_| Malformed)?;
-    let end = at.checked_add(len).filter(|end| *end <= bytes.len());
-    let range = *at..end.ok_or(Malformed)?;
-    *at = range.end;
-    Ok(range)
 }
 
 fn get_field(bytes: &[u8], tag: u8, at: &mut usize) -> Result<Range<usize>, Malformed> {
@@ -197,26 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn varint_len_is_the_length_of_put_varint() {
-        let edges = (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]);
-        for value in edges.chain([u64::MAX]) {
-            let mut out = Vec::new();
-            put_varint(&mut out, value);
-            assert_eq!(out.len(), varint_len(value), "{value}");
-            let mut at = 0;
-            assert_eq!(get_varint(&out, &mut at), Ok(value));
-            assert_eq!(at, out.len());
-        }
-    }
-
-    #[test]
     fn damaged_bytes_are_malformed_not_a_panic() {
         let mut label = Vec::new();
         put_label(&mut label, "job", "node");
         for cut in 0..label.len() {
             assert_eq!(get_label(&label[..cut], &mut 0), Err(Malformed), "{cut}");
         }
-        assert_eq!(get_varint(&[0xff; 11], &mut 0), Err(Malformed));
         let huge = [0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
         assert_eq!(get_label(&huge, &mut 0), Err(Malformed));
         assert_eq!(SeriesWalk::new(&huge).count(), 0);

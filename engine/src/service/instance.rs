@@ -12,7 +12,7 @@ use super::reach;
 use super::settings::{InstanceLimits, Networks, ServiceSettings};
 use crate::config::{
     Config, Endpoint, Global, InstanceConfig, ScrapeConfig, ScrapeRules, StartAt, endpoint_hash,
-    read_instance,
+    format_duration, read_instance,
 };
 use crate::labels::Labels;
 use ringscrape_cluster::TargetKey;
@@ -73,6 +73,12 @@ impl InstanceRules {
     pub fn limits(&self) -> &InstanceLimits {
         &self.limits
     }
+
+    /// The shortest interval: what is good for the file is for all.
+    fn interval_min_ms(&self) -> u64 {
+        let of_file = self.defaults.scrape_interval_ms;
+        self.limits.scrape_interval_min_ms.min(of_file)
+    }
 }
 
 impl Instance {
@@ -91,6 +97,7 @@ impl Instance {
         let config = read_instance(text, &rules.defaults, &rules.secrets)
             .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         let mut problems = beyond(&config, limits);
+        problems.extend(too_often(&config, rules.interval_min_ms()));
         problems.extend(out_of_reach(&config, &rules.networks));
         for job in &config.scrape_configs {
             if rules.jobs.contains(&job.job_name) {
@@ -156,6 +163,29 @@ fn beyond(config: &InstanceConfig, limits: &InstanceLimits) -> Vec<String> {
     beyond.map(message).collect()
 }
 
+/// What is to be done more often than it may. Intervals of targets are looked at when these are
+/// found.
+fn too_often(config: &InstanceConfig, least_ms: u64) -> Vec<String> {
+    let mut problems = Vec::new();
+    for job in &config.scrape_configs {
+        let sources = job.http_sd_configs.iter();
+        let sources = sources.map(|source| ("refresh_interval", source.refresh_interval_ms));
+        let own = [("scrape_interval", job.scrape_interval_ms)];
+        for (key, ms) in own.into_iter().chain(sources) {
+            if ms < least_ms {
+                problems.push(format!(
+                    "job {:?}: `{key}` of {} is too short; stored configurations may have {} or \
+                     more (`limits.scrape_interval`)",
+                    job.job_name,
+                    format_duration(ms),
+                    format_duration(least_ms)
+                ));
+            }
+        }
+    }
+    problems
+}
+
 /// URLs that hold an address which may not be reached; names are checked when they are resolved.
 fn out_of_reach(config: &InstanceConfig, networks: &Networks) -> Vec<String> {
     let jobs = config.scrape_configs.iter();
@@ -182,6 +212,7 @@ fn bounded(
     let networks = Some(rules.networks.clone());
     let mut bounded = job.clone();
     bounded.unit = unit.map(|(place, _)| place);
+    bounded.interval_min_ms = rules.interval_min_ms();
     bounded.unit_version = unit.map_or(0, |(_, version)| version);
     bounded.rules = Arc::new(ScrapeRules {
         sample_limit: lower(job.rules.sample_limit, rules.limits.series_max),
@@ -442,6 +473,43 @@ remote_write:
             limits_of(", sample_limit: 30, body_size_limit: 5KB"),
             (10, 100)
         );
+    }
+
+    #[test]
+    fn nothing_stored_is_done_too_often() {
+        let job = |more: &str| format!("scrape_configs: [{{job_name: a, {more}}}]");
+        let http =
+            |ms| format!("http_sd_configs: [{{url: 'http://h/', refresh_interval: {ms}ms}}]");
+        good(&job("scrape_interval: 1s, scrape_timeout: 1s"));
+        good(&job(&http(1_000)));
+        for (text, part) in [
+            (
+                "scrape_interval: 999ms, scrape_timeout: 1ms",
+                "`scrape_interval` of 999ms is too",
+            ),
+            (&*http(10), "`refresh_interval` of 10ms is too short"),
+        ] {
+            let problems = bad(&job(text));
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].starts_with("job \"a\": "), "{problems:?}");
+            assert!(problems[0].contains(part), "{problems:?}");
+            assert!(
+                problems[0].contains("1s or more (`limits.scrape_interval`)"),
+                "{problems:?}"
+            );
+        }
+        let limits = InstanceLimits {
+            scrape_interval_min_ms: 60_000,
+            ..InstanceLimits::default()
+        };
+        let rules = rules(limits);
+        let read = |text: &str| Instance::parse("n", &job(text), &rules);
+        let instance = read("scrape_timeout: 1s").unwrap();
+        assert_eq!(
+            instance.scrape_configs[0].interval_min_ms, 7_000,
+            "what the file does for itself is good"
+        );
+        assert!(read("scrape_interval: 6s, scrape_timeout: 1s").is_err());
     }
 
     #[test]

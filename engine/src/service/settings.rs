@@ -111,6 +111,9 @@ pub struct InstanceLimits {
     pub series_max: u64,
     /// `bytes`, default 0: uncompressed body of one scrape; reaching it fails the scrape.
     pub bytes_max: u64,
+    /// `scrape_interval`, default 1s: the shortest one of a scrape or of `http_sd_configs`, unless
+    /// that of the file's `global` is shorter.
+    pub scrape_interval_min_ms: u64,
 }
 
 impl Default for InstanceLimits {
@@ -123,6 +126,7 @@ impl Default for InstanceLimits {
             targets_max: 100_000,
             series_max: 0,
             bytes_max: 0,
+            scrape_interval_min_ms: 1_000,
         }
     }
 }

@@ -6,31 +6,37 @@
 //! said, by way of the control loop, that this endpoint has everything of them. Directories of an
 //! older change come before those of a newer one in the same way.
 //!
+//! What cannot be read holds up what is scraped now for `PATIENCE_MS` at most. Then what can be
+//! read of a directory is sent, the rest stays where it is; a directory that cannot be listed is
+//! passed over, and sent later, should it become readable.
+//!
 //! **Runs on**: shard. Opening, deleting and saving cursors is done on the executor's blocking
 //! thread; meanwhile nothing of that directory is read.
 
-use super::{CURSOR_KEEP_MS, RESTORE_AGE_MS_MAX, ShardOptions};
+mod dir;
+mod work;
+
+use super::{RESTORE_AGE_MS_MAX, ShardOptions};
 use crate::clock;
 use crate::mailbox::{FromShard, HANDOVERS_PER_MESSAGE_MAX, ShardIndex};
 use crate::storage::FormerLog;
+use dir::{Dir, Marks, RETRY_MS};
 use ringscrape_wal::backlog::Backlog;
-use ringscrape_wal::error::{Damage, ReadError};
-use ringscrape_wal::recovery;
 use ringscrape_wal::scrape::{Position, Scrape};
-use ringscrape_wal::segments::{DeletionCause, Segments};
-use ringscrape_wal::storage::FsStorage;
+use ringscrape_wal::segments::Segments;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
+use work::Worked;
+
+pub(super) use dir::PATIENCE_MS;
 
 /// How often cursors of former directories are saved and segments deleted, in milliseconds.
 const KEEP_INTERVAL_MS: u64 = 1_000;
-/// How soon a directory that cannot be opened or changed is tried again, in milliseconds.
-const RETRY_MS: u64 = 10_000;
 
 /// Where one endpoint's sending stands among the logs that it is to get one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +83,8 @@ pub(super) struct Former {
     /// Work on the blocking thread.
     working: u32,
     keep_at_ms: u64,
+    /// What endpoints have read of directories that were passed over before.
+    read_late: BTreeSet<(usize, String)>,
 }
 
 /// An endpoint, and the identities that it had before.
@@ -84,28 +92,6 @@ pub(super) struct Former {
 pub(super) struct Named {
     pub(super) identity: String,
     pub(super) former: Vec<Box<str>>,
-}
-
-#[derive(Debug)]
-struct Dir {
-    generation: u64,
-    path: PathBuf,
-    /// `None`: not opened yet, being worked on, or done.
-    log: Option<Backlog>,
-    /// By endpoint in force: see `Former::marks`. Kept while the log is being worked on.
-    marks: HashMap<String, Marks>,
-    is_done: bool,
-}
-
-type Marks = (Vec<Box<str>>, Option<Position>);
-
-/// What work on one directory gave.
-struct Worked {
-    log: Option<Backlog>,
-    is_done: bool,
-    lost: Vec<(DeletionCause, u64)>,
-    error: Option<ReadError>,
-    last: Vec<Arc<Scrape>>,
 }
 
 impl Former {
@@ -139,27 +125,26 @@ impl Former {
             reports,
             dirs_count: logs.len(),
             generations,
-            dirs: own
-                .map(|log| Dir {
-                    generation: log.generation,
-                    path: log.dir.clone(),
-                    log: None,
-                    marks: HashMap::new(),
-                    is_done: false,
-                })
-                .collect(),
+            dirs: own.map(|log| Dir::new(log.generation, &log.dir)).collect(),
             endpoints: Vec::new(),
             sent: BTreeSet::new(),
             said: BTreeSet::new(),
             last: Vec::new(),
             working: 0,
             keep_at_ms: 0,
+            read_late: BTreeSet::new(),
         }
     }
 
     /// Directories of this shard that are not sent yet.
     pub(super) fn dirs_left(&self) -> u64 {
         self.dirs.iter().filter(|dir| !dir.is_done).count() as u64
+    }
+
+    /// Directories, and files in them, that cannot be read.
+    pub(super) fn unreadable(&self) -> u64 {
+        let of_dir = |dir: &Dir| dir.unreadable + u64::from(dir.failing_since_ms.is_some());
+        self.dirs.iter().map(of_dir).sum()
     }
 
     /// Whether the executor must get its turns.
@@ -205,9 +190,17 @@ impl Former {
     pub(super) fn next_stage(&mut self, stage: Stage, endpoint: &str) -> Stage {
         match stage {
             Stage::Opening(dir) if self.cursor(dir, endpoint).is_some() => Stage::Reading(dir),
-            Stage::Opening(dir) if self.dirs[dir].is_done => self.after(dir),
-            Stage::Opening(_) | Stage::Live => stage,
-            Stage::Reading(dir) => self.after(dir),
+            Stage::Opening(dir) if self.dirs[dir].is_done || self.dirs[dir].is_passed_over => {
+                self.after(dir)
+            }
+            Stage::Opening(_) => stage,
+            Stage::Live => self.late(endpoint).map_or(stage, Stage::Reading),
+            Stage::Reading(dir) => {
+                if self.dirs[dir].is_passed_over {
+                    self.read_late.insert((dir, endpoint.to_owned()));
+                }
+                self.after(dir)
+            }
             Stage::Waiting(generation) => {
                 let what = (endpoint.to_owned(), generation);
                 if self.sent.contains(&what) {
@@ -232,6 +225,18 @@ impl Former {
                 stage
             }
         }
+    }
+
+    /// A directory that was passed over, can be read now, and has something for the endpoint.
+    fn late(&self, endpoint: &str) -> Option<usize> {
+        let is_late = |(index, dir): &(usize, &Dir)| {
+            let cursor = dir.log.as_ref().filter(|_| dir.is_passed_over);
+            let cursor = cursor.and_then(|log| Some((log.cursors().get(endpoint)?, log.end())));
+            cursor.is_some_and(|(cursor, end)| cursor.low_water < end)
+                && !self.read_late.contains(&(*index, endpoint.to_owned()))
+        };
+        let late = self.dirs.iter().enumerate().find(is_late)?;
+        Some(late.0)
     }
 
     fn after(&self, dir: usize) -> Stage {
@@ -283,6 +288,13 @@ impl Former {
             .unwrap_or_default()
     }
 
+    /// A segment could not be read to its end: it is kept for people when all is sent.
+    pub(super) fn set_aside(&mut self, dir: usize, segment: u64) {
+        if let Some(log) = &mut self.dirs[dir].log {
+            log.set_aside(segment);
+        }
+    }
+
     /// Moves it.
     pub(super) fn advance(&mut self, dir: usize, endpoint: &str, marks: (Position, Position)) {
         if let Some(log) = &mut self.dirs[dir].log {
@@ -307,24 +319,48 @@ impl Former {
         }
     }
 
-    fn took(&mut self, index: usize, worked: Worked) -> Vec<(DeletionCause, u64)> {
+    fn took(&mut self, index: usize, worked: &mut Worked, now_ms: u64) {
         self.working -= 1;
         let dir = &mut self.dirs[index];
-        if let Some(error) = worked.error {
-            warn!(%error, "cannot see to the log of a former number of shards; trying again");
-            self.keep_at_ms = clock::monotonic_ms() + RETRY_MS;
+        match (worked.error.take(), &worked.log) {
+            (Some(error), Some(_)) => {
+                warn!(%error, "cannot see to the log of a former number of shards; trying again");
+                dir.retry_at_ms = now_ms + RETRY_MS;
+            }
+            (Some(error), None) => dir.failed(&error, now_ms),
+            (None, log) => {
+                dir.failing_since_ms = None;
+                let unreadable = log.as_ref().map_or(&[][..], Backlog::unreadable);
+                dir.left_out(unreadable);
+            }
         }
         if worked.is_done {
-            info!(dir = %dir.path.display(), "a log of a former number of shards is sent");
+            let as_far = match worked.log.as_ref().is_some_and(Backlog::lacks_segments) {
+                true => " as far as it can be read",
+                false => "",
+            };
+            info!(
+                dir = %dir.path.display(),
+                "a log of a former number of shards is sent{as_far}"
+            );
         }
         dir.is_done = worked.is_done;
-        dir.log = worked.log.filter(|_| !worked.is_done);
+        dir.log = worked.log.take().filter(|_| !worked.is_done);
         if let Some(log) = &mut dir.log {
-            report_damage(&dir.path, &log.take_damage());
             dir.marks = configure(log, &self.endpoints);
         }
-        self.last.extend(worked.last);
-        worked.lost
+        self.last.append(&mut worked.last);
+    }
+
+    /// Saves the cursors of directories that are open, when nobody sends any more. Blocking.
+    pub(super) fn finish(&mut self) {
+        for dir in &mut self.dirs {
+            if let Some(log) = dir.log.take()
+                && let Some(error) = work::see_to(log, clock::now_ms(), None, None).error
+            {
+                warn!(%error, "cannot save how far the log of a former number of shards is sent");
+            }
+        }
     }
 }
 
@@ -353,9 +389,10 @@ pub(super) fn keep(
         .map(|age| unix_ms.saturating_sub(age));
     for index in 0..borrowed.dirs.len() {
         let dir = &mut borrowed.dirs[index];
-        if dir.is_done {
+        if dir.is_done || now_ms < dir.retry_at_ms {
             continue;
         }
+        let without_unreadable = dir.is_without_patience(now_ms);
         let (path, open, is_newest) = (
             dir.path.clone(),
             dir.log.take(),
@@ -364,75 +401,21 @@ pub(super) fn keep(
         borrowed.working += 1;
         let (former, log) = (former.clone(), log.clone());
         glommio::spawn_local(async move {
+            let last_ms = is_newest.then_some(unix_ms - RESTORE_AGE_MS_MAX);
             let work = move || match open {
-                Some(backlog) => see_to(backlog, unix_ms, bytes_max, oldest_ms),
-                None => open_dir(&path, is_newest.then_some(unix_ms - RESTORE_AGE_MS_MAX)),
+                Some(backlog) => work::see_to(backlog, unix_ms, bytes_max, oldest_ms),
+                None => work::open_dir(&path, last_ms, without_unreadable),
             };
-            let worked = glommio::executor().spawn_blocking(work).await;
-            for (cause, samples) in former.borrow_mut().took(index, worked) {
-                log.borrow_mut().count_lost(cause, samples);
+            let mut worked = glommio::executor().spawn_blocking(work).await;
+            let now_ms = clock::monotonic_ms();
+            former.borrow_mut().took(index, &mut worked, now_ms);
+            let mut log = log.borrow_mut();
+            log.count_damage(&worked.damage);
+            for (cause, samples) in worked.lost {
+                log.count_lost(cause, samples);
             }
         })
         .detach();
-    }
-}
-
-/// Opens a directory; gives what targets had last if that is not older than `oldest_ms`.
-fn open_dir(path: &Path, oldest_ms: Option<i64>) -> Worked {
-    let storage = Arc::new(FsStorage);
-    match Backlog::open(storage.clone(), path.to_owned()) {
-        Ok(backlog) => {
-            let segments = backlog.segments();
-            let last = oldest_ms.map(|oldest_ms| {
-                recovery::last_scrapes(storage, path, segments, u64::MAX, oldest_ms)
-                    .map(|entry| entry.scrape)
-                    .collect()
-            });
-            info!(
-                dir = %path.display(), bytes = segments.bytes(),
-                "the log of a former number of shards is sent before what is scraped now"
-            );
-            Worked {
-                last: last.unwrap_or_default(),
-                log: Some(backlog),
-                is_done: false,
-                lost: Vec::new(),
-                error: None,
-            }
-        }
-        Err(error) => Worked {
-            log: None,
-            is_done: false,
-            lost: Vec::new(),
-            error: Some(error),
-            last: Vec::new(),
-        },
-    }
-}
-
-/// Saves cursors; deletes what all have, and what the caps say.
-fn see_to(
-    mut backlog: Backlog,
-    now_ms: i64,
-    bytes_max: Option<u64>,
-    oldest_ms: Option<i64>,
-) -> Worked {
-    backlog.cursors_mut().expire(now_ms, CURSOR_KEEP_MS);
-    let lost = backlog.retain(bytes_max, oldest_ms);
-    let (is_done, error) = match backlog.release() {
-        Ok(is_done) => (is_done, None),
-        Err(error) => (false, Some(error)),
-    };
-    if is_done && let Some(generation) = backlog.dir().parent() {
-        // The last one takes the folder of its generation along.
-        let _ = std::fs::remove_dir(generation);
-    }
-    Worked {
-        log: Some(backlog),
-        is_done,
-        lost,
-        error,
-        last: Vec::new(),
     }
 }
 
@@ -460,25 +443,28 @@ fn configure(log: &mut Backlog, endpoints: &[Named]) -> HashMap<String, Marks> {
     endpoints.iter().map(marks).collect()
 }
 
-fn report_damage(dir: &Path, damage: &[Damage]) {
-    for place in damage {
-        warn!(
-            dir = %dir.display(), segment = place.segment, from = place.from, to = place.to,
-            kind = ?place.kind, "damaged bytes in the log of a former number of shards: passed over"
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Endpoint};
+    use crate::remote_write::progress::Progress;
+    use crate::remote_write::{Now, QueueOptions, ShardQueue};
+    use crate::shard::sender::{Sender, reader};
+    use ringscrape_wal::definition::{Layout, Route, Target, next_id};
+    use ringscrape_wal::log::{LogOptions, ShardLog, Write};
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
 
     fn former(shard: usize, shard_count: usize, generations: &[u64]) -> Former {
+        former_in(Path::new("/nowhere"), shard, shard_count, generations)
+    }
+
+    fn former_in(dir: &Path, shard: usize, shard_count: usize, generations: &[u64]) -> Former {
         let logs: Vec<FormerLog> = generations
             .iter()
             .map(|generation| FormerLog {
                 generation: *generation,
-                dir: PathBuf::from("/nowhere"),
+                dir: dir.to_owned(),
             })
             .collect();
         let caps = Caps {
@@ -488,6 +474,232 @@ mod tests {
         // Messages that find nobody count as not said.
         let (reports, _) = mpsc::channel(8);
         Former::new(shard, shard_count, &logs, caps, reports)
+    }
+
+    /// A directory with a record for `e`.
+    fn log_in(dir: &Path) {
+        std::fs::create_dir_all(dir).unwrap();
+        let mut log = ShardLog::new(LogOptions::default(), 1);
+        let layout = Layout {
+            id: next_id(),
+            runs: Box::default(),
+            len: 0,
+        };
+        let target = Target {
+            id: next_id(),
+            key: 1,
+            labels: Box::default(),
+        };
+        let route = Route {
+            id: next_id(),
+            endpoints: ["e".into()].into(),
+        };
+        let scrape = Scrape {
+            target: Arc::new(target),
+            route: Arc::new(route),
+            timestamp_ms: 1,
+            layout: Arc::new(layout),
+            values: Vec::new(),
+            stale: Box::default(),
+            sides: None,
+        };
+        log.append(Arc::new(scrape), 0);
+        log.close();
+        let mut file = Vec::new();
+        for write in log.take_writes(0) {
+            if let Write::Bytes { bytes, .. } = write {
+                file.extend(bytes);
+            }
+        }
+        std::fs::write(dir.join("00000000000000000001.wal"), file).unwrap();
+    }
+
+    /// One former log, of which `e` is to have everything, and the time.
+    struct Trial {
+        former: Former,
+        dir: PathBuf,
+        now_ms: u64,
+        _temp: tempfile::TempDir,
+    }
+
+    impl Trial {
+        fn new() -> Self {
+            let temp = tempfile::tempdir().unwrap();
+            let dir = temp.path().join("former-000001/shard-000");
+            log_in(&dir);
+            let mut former = former_in(&dir, 0, 1, &[1]);
+            former.set_endpoints(vec![Named {
+                identity: "e".into(),
+                former: Vec::new(),
+            }]);
+            Self {
+                former,
+                dir,
+                now_ms: 5,
+                _temp: temp,
+            }
+        }
+
+        /// What `keep` does, later.
+        fn keep_after(&mut self, ms: u64) {
+            self.now_ms += ms;
+            let dir = &mut self.former.dirs[0];
+            if self.now_ms < dir.retry_at_ms || dir.is_done {
+                return;
+            }
+            let mut worked = match dir.log.take() {
+                Some(log) => work::see_to(log, 0, None, None),
+                None => work::open_dir(&self.dir, None, dir.is_without_patience(self.now_ms)),
+            };
+            self.former.working += 1;
+            self.former.took(0, &mut worked, self.now_ms);
+        }
+
+        fn drain(&mut self) {
+            let end = self.former.dirs[0].log.as_ref().unwrap().end();
+            self.former.advance(0, "e", (end, end));
+            self.keep_after(1_000);
+        }
+
+        /// Where the endpoint is next, once all shards have sent it what it waits for.
+        fn next(&mut self, stage: Stage) -> Stage {
+            if let Stage::Waiting(generation) = stage {
+                self.former.all_have_sent("e".into(), generation);
+            }
+            self.former.next_stage(stage, "e")
+        }
+    }
+
+    #[test]
+    fn a_directory_that_can_be_read_in_time_comes_first() {
+        let mut trial = Trial::new();
+        let away = trial.dir.with_extension("away");
+        std::fs::rename(&trial.dir, &away).unwrap();
+        std::fs::write(&trial.dir, "no directory").unwrap();
+        for _ in 0..PATIENCE_MS / RETRY_MS {
+            trial.keep_after(RETRY_MS);
+            assert_eq!(trial.next(Stage::Opening(0)), Stage::Opening(0));
+            assert_eq!(trial.former.unreadable(), 1);
+        }
+        std::fs::remove_file(&trial.dir).unwrap();
+        std::fs::rename(&away, &trial.dir).unwrap();
+        trial.keep_after(RETRY_MS);
+        assert_eq!(trial.next(Stage::Opening(0)), Stage::Reading(0));
+        assert_eq!(trial.former.unreadable(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_read_is_passed_over_and_sent_when_it_can() {
+        let mut trial = Trial::new();
+        let away = trial.dir.with_extension("away");
+        std::fs::rename(&trial.dir, &away).unwrap();
+        std::fs::write(&trial.dir, "no directory").unwrap();
+        trial.keep_after(0);
+        trial.keep_after(PATIENCE_MS);
+        assert_eq!(trial.next(Stage::Opening(0)), Stage::Waiting(1));
+        assert_eq!(trial.next(Stage::Waiting(1)), Stage::Live);
+        assert_eq!(trial.next(Stage::Live), Stage::Live);
+        assert_eq!(
+            (trial.former.unreadable(), trial.former.dirs_left()),
+            (1, 1)
+        );
+
+        std::fs::remove_file(&trial.dir).unwrap();
+        std::fs::rename(&away, &trial.dir).unwrap();
+        trial.keep_after(RETRY_MS);
+        assert_eq!(trial.former.unreadable(), 0);
+        assert_eq!(trial.next(Stage::Live), Stage::Reading(0));
+        trial.drain();
+        assert_eq!(trial.next(Stage::Reading(0)), Stage::Waiting(1));
+        assert_eq!(trial.next(Stage::Waiting(1)), Stage::Live);
+        assert_eq!(trial.next(Stage::Live), Stage::Live);
+        assert!(trial.former.is_gone(0) && !trial.dir.exists());
+    }
+
+    #[test]
+    fn the_readable_part_of_a_directory_is_sent_and_the_rest_stays() {
+        let mut trial = Trial::new();
+        let broken = trial.dir.join("00000000000000000002.wal");
+        symlink(&broken, &broken).unwrap();
+        trial.keep_after(0);
+        assert_eq!(trial.next(Stage::Opening(0)), Stage::Opening(0));
+        trial.keep_after(PATIENCE_MS);
+        assert_eq!(trial.next(Stage::Opening(0)), Stage::Reading(0));
+        assert_eq!(trial.former.unreadable(), 1);
+        trial.drain();
+        assert!(trial.former.is_gone(0));
+        assert_eq!(trial.former.unreadable(), 1, "until somebody mends it");
+        let left: Vec<_> = std::fs::read_dir(&trial.dir).unwrap().collect();
+        assert_eq!(left.len(), 1);
+        assert!(broken.symlink_metadata().is_ok());
+    }
+
+    /// What reads the only former log for `e`.
+    fn sender(former: &Former) -> Sender {
+        let text = "remote_write: [{url: 'http://e/'}]";
+        let config = Config::parse(Path::new("/r.yml"), text, &|_| None).unwrap();
+        let endpoint = Arc::new(Endpoint {
+            identity: "e".to_owned(),
+            ..Endpoint::clone(&config.remote_write[0])
+        });
+        let (low_water, highest_sent) = former.cursor(0, "e").unwrap();
+        let options = QueueOptions {
+            endpoint: endpoint.clone(),
+            low_water,
+            highest_sent,
+            run_start: low_water,
+            isolation_requests_per_s: 1.0,
+        };
+        Sender {
+            endpoint,
+            queue: ShardQueue::new(options, Now::default()),
+            reader: reader("e", former.path(0)),
+            stage: Stage::Reading(0),
+            requests: mpsc::channel(1).0,
+            answers: Vec::new(),
+            allowance: 1,
+            bound: 1,
+            held: Vec::new(),
+            read_error_quiet_until_ms: 0,
+            stuck: None,
+            progress: Progress::default(),
+            at_end: false,
+            backfill_until: None,
+            former: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_segment_that_fails_is_given_up_though_the_log_is_worked_on_meanwhile() {
+        let mut trial = Trial::new();
+        trial.keep_after(0);
+        let mut sender = sender(&trial.former);
+        let broken = trial.dir.join("00000000000000000001.wal");
+        std::fs::remove_file(&broken).unwrap();
+        symlink(&broken, &broken).unwrap();
+        let live = ShardLog::new(LogOptions::default(), 1);
+        let mut turn = |former: &mut Former, now_ms: u64| {
+            let now = Now {
+                monotonic_ms: now_ms,
+                unix_ms: 0,
+            };
+            let polled = sender.read(&live, former, now, 1, &mut Vec::new());
+            let error = sender.reader.take_error();
+            sender.note_read_error(error.as_ref(), former, now);
+            (polled.at_end, sender.reader.take_damage().len())
+        };
+        for at_ms in (0..PATIENCE_MS).step_by(KEEP_INTERVAL_MS as usize) {
+            assert_eq!(turn(&mut trial.former, at_ms), (false, 0));
+            let log = trial.former.dirs[0].log.take();
+            assert_eq!(turn(&mut trial.former, at_ms + 1), (false, 0));
+            trial.former.dirs[0].log = log;
+        }
+        turn(&mut trial.former, PATIENCE_MS);
+        assert_eq!(turn(&mut trial.former, PATIENCE_MS + 1), (true, 1));
+        trial.drain();
+        assert!(trial.former.is_gone(0));
+        let kept = trial.dir.join("quarantine/00000000000000000001.wal");
+        assert!(kept.symlink_metadata().is_ok());
     }
 
     /// The stages of an endpoint that is drained at once, when all shards are.

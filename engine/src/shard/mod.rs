@@ -15,6 +15,7 @@ mod names;
 mod scrapes;
 mod sender;
 mod sending;
+mod shown;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -244,6 +245,11 @@ impl Shard {
             glommio::executor().yield_task_queue_now().await;
             self.sleep(Duration::from_millis(1))?;
         }
+        while self.former.borrow().is_working() {
+            glommio::executor().yield_task_queue_now().await;
+            self.sleep(Duration::from_millis(1))?;
+        }
+        self.former.borrow_mut().finish();
         Ok(())
     }
 
@@ -382,6 +388,8 @@ impl Shard {
         figures.damaged = self.log.borrow().stats().damaged_places + self.sending.skipped();
         figures.endpoints = self.sending.figures(&self.log.borrow(), clock::now_ms());
         figures.caps = self.log.borrow().cap_uses(clock::now_ms());
+        figures.cursor_saves_failed = self.log.borrow().cursors().failed_saves();
+        figures.former_unreadable = self.former.borrow().unreadable();
         figures.former_dirs = self.former.borrow().dirs_left();
         figures.memory = self.memory();
         figures

@@ -2,6 +2,7 @@
 
 use super::moves::Moves;
 use super::names::Names;
+use super::shown;
 use super::targets::{Flight, Host, Slot, Targets};
 use crate::api::Health;
 use crate::clock;
@@ -411,6 +412,7 @@ fn outcome(
     result: Result<FetchStats, FetchError>,
     report: Report,
 ) -> (Outcome, &'static str) {
+    let is_stored = slot.target.scrape_config.rules.is_stored();
     let outcome = match (result, walk) {
         (Ok(_), Some(walk)) => walk.finish(tables, &mut slot.state, &report),
         (Ok(_), None) => {
@@ -424,7 +426,7 @@ fn outcome(
                 },
                 other => Failure::Other(other.to_string()),
             };
-            slot.last_error = error.to_string();
+            slot.last_error = shown::fetch_error(&error, is_stored);
             return (
                 fail(tables, &mut slot.state, failure, &report),
                 error.cause(),
@@ -433,7 +435,9 @@ fn outcome(
     };
     let cause = match &outcome.error {
         None => "ok",
-        Some(ScrapeError::Parse { .. }) => "parse",
+        Some(ScrapeError::Parse { .. } | ScrapeError::Protobuf { .. }) => "parse",
+        Some(ScrapeError::Histogram(_)) => "histogram",
+        Some(ScrapeError::BucketLimit { .. }) => "bucket_limit",
         Some(ScrapeError::Series(_)) => "series",
         Some(ScrapeError::LabelLimit(_)) => "label_limit",
         Some(ScrapeError::SampleLimit { .. }) => "sample_limit",
@@ -443,7 +447,7 @@ fn outcome(
     slot.last_error = outcome
         .error
         .as_ref()
-        .map(ToString::to_string)
+        .map(|error| shown::scrape_error(error, is_stored))
         .unwrap_or_default();
     (outcome, cause)
 }

@@ -1,6 +1,6 @@
 //! One endpoint in one shard: which log it reads, what it has on its way, where it stands.
 
-use super::former::{Former, Stage};
+use super::former::{Former, PATIENCE_MS, Stage};
 use crate::config::Endpoint;
 use crate::remote_write::from_log::EndpointReader;
 use crate::remote_write::post::{ShardRequest, ToShard};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tracing::warn;
+use tracing::{error, warn};
 
 /// One endpoint's queue, with what it reads and what it sends through.
 pub(super) struct Sender {
@@ -34,6 +34,8 @@ pub(super) struct Sender {
     /// Requests that the control thread had no place for; sent first at the next poll.
     pub(super) held: Vec<ShardRequest>,
     pub(super) read_error_quiet_until_ms: u64,
+    /// Where nothing can be read, and since when.
+    pub(super) stuck: Option<(Position, u64)>,
     pub(super) progress: Progress,
     /// The last poll read all there is.
     pub(super) at_end: bool,
@@ -134,11 +136,14 @@ impl Sender {
         run_start: Position,
         live_dir: &Path,
     ) -> bool {
-        if let Stage::Reading(dir) = self.stage {
-            let is_read = self.at_end || former.is_gone(dir);
-            if !is_read || !self.queue.is_drained() || !self.held.is_empty() {
-                return false;
-            }
+        let is_read = match self.stage {
+            Stage::Reading(dir) => self.at_end || former.is_gone(dir),
+            Stage::Live => self.at_end,
+            Stage::Opening(_) | Stage::Waiting(_) => true,
+        };
+        let reads = matches!(self.stage, Stage::Reading(_) | Stage::Live);
+        if !is_read || (reads && !(self.queue.is_drained() && self.held.is_empty())) {
+            return false;
         }
         let endpoint = &self.endpoint.identity;
         let stage = former.next_stage(self.stage, endpoint);
@@ -170,6 +175,38 @@ impl Sender {
         self.set_wanted(former);
         self.at_end = false;
         true
+    }
+
+    /// Reading fails, does not, or was not tried in this turn. What cannot be read of a former log
+    /// for long is passed over, as all that comes after it waits.
+    pub(super) fn note_read_error(
+        &mut self,
+        error: Option<&ReadError>,
+        former: &mut Former,
+        now: Now,
+    ) {
+        // Turns in which nothing is asked for, as while the log is worked on, change nothing.
+        let stuck_at = self.reader.stuck_at();
+        if self.stuck.map(|(at, _)| at) != stuck_at {
+            self.stuck = stuck_at.map(|at| (at, now.monotonic_ms));
+        }
+        let Some(error) = error else {
+            return;
+        };
+        self.report_read_error(error, now);
+        if let Stage::Reading(dir) = self.stage
+            && let Some((_, since_ms)) = self.stuck
+            && now.monotonic_ms >= since_ms + PATIENCE_MS
+            && !is_for_lack(&error.source)
+            && let Some(segment) = self.reader.give_up()
+        {
+            former.set_aside(dir, segment);
+            error!(
+                endpoint = self.endpoint.identity, %error,
+                "cannot read a part of the log of a former number of shards: it is passed over \
+                 and counted, and its file goes to the quarantine folder"
+            );
+        }
     }
 
     /// At most one line in ten seconds: reading is tried again all the time.
@@ -232,6 +269,14 @@ impl Sender {
             }
         }
     }
+}
+
+/// Whether an error says that the process lacks something, and nothing of the file.
+fn is_for_lack(error: &std::io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+    )
 }
 
 /// A reader of one directory's log.

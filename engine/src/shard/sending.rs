@@ -139,6 +139,7 @@ impl Sending {
                         bound: link.endpoint.queue.requests_in_flight_min,
                         held: Vec::new(),
                         read_error_quiet_until_ms: 0,
+                        stuck: None,
                         progress: Progress::default(),
                         at_end: false,
                         backfill_until: None,
@@ -196,16 +197,19 @@ impl Sending {
             }
             sender.send_held();
             sender.move_cursor(log, former);
+            let dir = match sender.stage {
+                Stage::Reading(dir) => former.path(dir),
+                _ => &self.dir,
+            };
             for damage in sender.reader.take_damage() {
                 log.count_damage(std::slice::from_ref(&damage));
                 warn!(
-                    dir = %self.dir.display(), segment = damage.segment, from = damage.from,
+                    dir = %dir.display(), segment = damage.segment, from = damage.from,
                     to = damage.to, kind = ?damage.kind, "passed over a damaged place of the log"
                 );
             }
-            if let Some(error) = sender.reader.take_error() {
-                sender.report_read_error(&error, now);
-            }
+            let error = sender.reader.take_error();
+            sender.note_read_error(error.as_ref(), former, now);
             for notice in sender.queue.take_notices() {
                 report(&sender.endpoint, &notice);
             }

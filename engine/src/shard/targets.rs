@@ -123,15 +123,15 @@ impl Targets {
             .or_else(|| self.by_key.get(&place));
         let has_place = |index: &usize| {
             let slot = self.slab.get(*index);
-            slot.is_some_and(|slot| slot.target.place.0 == place)
+            slot.is_some_and(|slot| slot.target.spot.key.0 == place)
         };
         known.copied().filter(has_place)
     }
 
     fn note_place(&mut self, index: usize) {
         let target = &self.slab[index].target;
-        if target.place != target.key {
-            self.by_place.insert(target.place.0, index);
+        if target.spot.key != target.key {
+            self.by_place.insert(target.spot.key.0, index);
         }
     }
 
@@ -180,10 +180,9 @@ impl Targets {
             slots: own,
         } = assignment;
         let slot = &mut self.slab[index];
-        let rescheduled = slot.target.interval_ms != target.interval_ms;
-        if rescheduled {
-            slot.slots = Slots::new(target.key, target.interval_ms);
-        }
+        let slots = target.slots();
+        let rescheduled = slot.slots != slots;
+        slot.slots = slots;
         let back = slot.ends_at_ms.take().is_some();
         // Of a target that is back, slots that passed meanwhile were not missed.
         let first_ms = match rescheduled || back {
@@ -224,7 +223,7 @@ impl Targets {
             key,
             labels: target.labels.as_slice().into(),
         });
-        let slots = Slots::new(target.key, target.interval_ms);
+        let slots = target.slots();
         let index = self.slab.insert(Slot {
             state: TargetState::new(log_target.clone(), target.scrape_config.rules.clone()),
             turns: Turns::starting_at(&slots, own.from_ms),
@@ -262,8 +261,8 @@ impl Targets {
         self.removed += 1;
         self.costs.forget(index);
         self.by_key.remove(&slot.target.key.0);
-        if self.by_place.get(&slot.target.place.0) == Some(&index) {
-            self.by_place.remove(&slot.target.place.0);
+        if self.by_place.get(&slot.target.spot.key.0) == Some(&index) {
+            self.by_place.remove(&slot.target.spot.key.0);
         }
     }
 

@@ -123,7 +123,7 @@ fn assignment(interval: &str, slots: OwnSlots) -> Assignment {
 /// Time of the slot that is current, of a target that is scraped once an hour.
 fn current_ms(shard: &Shard) -> i64 {
     let target = assignment("1h", slots(0, None)).target;
-    let slots = ringscrape_cluster::Slots::new(target.key, target.interval_ms);
+    let slots = target.slots();
     slots.time_ms(slots.number_at(shard.now_ms()))
 }
 

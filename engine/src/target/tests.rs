@@ -98,6 +98,25 @@ fn intervals_may_come_from_labels() {
 }
 
 #[test]
+fn a_label_cannot_make_an_interval_shorter_than_the_least() {
+    let mut config = (*job("")).clone();
+    config.interval_min_ms = 1_000;
+    let config = Arc::new(config);
+    let found = |interval| {
+        let labels = [
+            ("__scrape_interval__", interval),
+            ("__scrape_timeout__", "1ms"),
+        ];
+        targets(&config, &[group(&labels, &["h:1"])])
+    };
+    assert_eq!(found("1s").targets.len(), 1);
+    let result = found("999ms");
+    assert_eq!((result.targets.len(), result.failed_count), (0, 1));
+    let reason = "scrape interval 999ms is shorter than the job's least, 1s";
+    assert_eq!(result.failed[0].reason, reason);
+}
+
+#[test]
 fn what_is_no_target_fails_with_a_reason() {
     for (labels, address, reason) in [
         (&[][..], "", "no address"),
@@ -293,4 +312,51 @@ fn keys_depend_on_labels_and_url_only() {
     assert_ne!(plain, key("  metrics_path: /x\n", &[]));
     let labels = [("instance", "h:1"), ("job", "j")];
     assert_eq!(plain, TargetKey::new("j", "http://h:1/metrics", labels));
+}
+
+#[test]
+fn replicas_differ_in_their_label_place_and_slots() {
+    let yaml = "  scrape_interval: 30s
+  clustering: {replication_factor: 3, replica_label: __replica__}
+";
+    let built = |more: &str, addresses: &[&str]| {
+        let labels = [("__replica__", "own"), ("a", "1")];
+        targets(&job(&format!("{yaml}{more}")), &[group(&labels, addresses)])
+    };
+    let all = built("", &["h:1", "h:1"]);
+    assert_eq!((all.targets.len(), all.duplicate_count), (3, 1));
+    let alone = one("  scrape_interval: 30s\n", &[("a", "1")], "h:1");
+    for (index, target) in all.targets.iter().enumerate() {
+        let labels = format!("__replica__={index} a=1 instance=h:1 job=j");
+        assert_eq!(show(&target.labels), labels);
+        assert_eq!(
+            target.key,
+            TargetKey::new("j", "http://h:1/metrics", target.labels.iter())
+        );
+        assert_eq!(target.common_key, alone.key);
+        assert_eq!(target.spot.place(), alone.spot.place());
+        let replica = target.spot.replica;
+        assert_eq!((usize::from(replica.index), replica.count), (index, 3));
+        let later_ms =
+            target.slots().next_ms(alone.slots().time_ms(100)) - alone.slots().time_ms(100);
+        let grid_ms = 2 * ringscrape_cluster::slot::GRID_MS_MAX as i64;
+        assert!(
+            (later_ms - index as i64 * 10_000).abs() <= grid_ms,
+            "{later_ms}"
+        );
+    }
+    assert_eq!(all.targets[0].slots(), alone.slots());
+    // A target counts once.
+    assert!(!built("  target_limit: 2\n", &["h:1", "h:2"]).target_limit_exceeded);
+    assert!(built("  target_limit: 2\n", &["h:1", "h:2", "h:3"]).target_limit_exceeded);
+    // One replica with a label: its series are the same when there are more of them.
+    let one = one(
+        "  clustering: {replica_label: __replica__}\n",
+        &[("a", "1")],
+        "h:1",
+    );
+    assert_eq!(
+        (one.key, &one.labels),
+        (all.targets[0].key, &all.targets[0].labels)
+    );
 }

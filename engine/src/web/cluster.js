@@ -48,7 +48,7 @@ export function cluster(main) {
 
   function address(one) {
     const isAddress = /^[A-Za-z0-9.\-:[\]]+$/.test(one.httpAddress);
-    return isAddress && !one.isSelf ? link(`http://${one.httpAddress}/cluster`, one.name) : one.name;
+    return isAddress && !one.isSelf ? link(`${location.protocol}//${one.httpAddress}/cluster`, one.name) : one.name;
   }
 
   function change(one) {

@@ -44,7 +44,8 @@ impl Fleet {
             };
             order(a, b)
                 .then_with(|| a.scrape_url.cmp(&b.scrape_url))
-                .then_with(|| a.key.cmp(&b.key))
+                .then_with(|| a.common_key.cmp(&b.common_key))
+                .then_with(|| a.spot.replica.cmp(&b.spot.replica))
         });
     }
 
@@ -70,7 +71,7 @@ impl Fleet {
     pub(super) fn owner(&self, target: &Target) -> Option<&str> {
         match self.view() {
             Some(view) if !self.is_local(target) => owner_in(view, target),
-            _ => Some(&self.me),
+            _ => (target.spot.replica.index == 0).then_some(&*self.me),
         }
     }
 
@@ -78,7 +79,7 @@ impl Fleet {
     pub(super) fn is_refused(&self, target: &Target) -> bool {
         let view = self.view().filter(|_| !self.is_local(target));
         let ring = view.and_then(|view| view.job(target.job));
-        ring.is_some_and(|ring| ring.is_refused(target.place, target.zone))
+        ring.is_some_and(|ring| ring.is_refused(&target.spot))
     }
 
     /// Who owns a target, since when and until when.
@@ -87,7 +88,7 @@ impl Fleet {
             Some(timeline) if !self.is_local(target) => timeline,
             _ => {
                 return Tenure {
-                    owner: Some(self.me.clone()),
+                    owner: self.owner(target).map(Arc::from),
                     since_ms: None,
                     before: None,
                     next: None,
@@ -127,15 +128,29 @@ impl Fleet {
 
 /// Who owns a target as long as a view holds.
 pub(super) fn owner_in<'a>(view: &'a View, target: &Target) -> Option<&'a str> {
-    view.owner_in(target.job, target.place, target.zone)
+    view.owner_of(target.job, &target.spot)
 }
 
-/// Why nobody owns a target as long as a view holds.
+/// Which of its replicas a target is, to begin a sentence with; empty: it has no others.
+pub(super) fn which(target: &Target) -> String {
+    let replica = target.spot.replica;
+    match replica.count {
+        0 | 1 => String::new(),
+        count => format!("replica {} (of {count}): ", replica.index),
+    }
+}
+
+/// Why nobody owns a target of a job that is shared, as long as a view holds.
 pub(super) fn why_unowned(view: &View, target: &Target) -> String {
     let name = &target.scrape_config.job_name;
     match view.job(target.job) {
         None => format!("no active member has job {name}"),
-        Some(ring) if ring.is_refused(target.place, target.zone) => {
+        Some(ring) if ring.is_spare(&target.spot) => format!(
+            "{}each active member that has job {name} and a weight has another replica; it waits \
+             for one more",
+            which(target)
+        ),
+        Some(ring) if ring.is_refused(&target.spot) => {
             "no member has room for it: all would come above their \
              --cluster.samples-per-second-max"
                 .to_owned()

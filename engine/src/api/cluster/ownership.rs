@@ -1,7 +1,7 @@
 //! A question about targets' owners -> the answer: who, why, since when, and who if a node leaves.
 
 use super::find::TargetQuery;
-use super::fleet::{Fleet, owner_in, why_unowned};
+use super::fleet::{Fleet, owner_in, which, why_unowned};
 use super::view::{NextOwner, OwnerView, OwnersView, WhatIfNode, WhatIfView, WithoutView};
 use crate::target::Target;
 use ringscrape_cluster::View;
@@ -67,7 +67,7 @@ fn owner_of(fleet: &Fleet, target: &Target, left: Option<(&str, &View)>) -> Owne
 /// One sentence.
 fn why(fleet: &Fleet, target: &Target) -> String {
     let Some(view) = fleet.view() else {
-        return "this node runs without a cluster: it scrapes all of its targets".to_owned();
+        return why_alone(target);
     };
     let name = &target.scrape_config.job_name;
     if fleet.is_local(target) {
@@ -87,6 +87,9 @@ fn why(fleet: &Fleet, target: &Target) -> String {
         _ => why_there(view, target),
     };
     let mut text = format!("of {count} members that agree on job {name}, {owner}: {place}");
+    if target.spot.replica.count > 1 {
+        text.insert_str(0, &which(target));
+    }
     if agreed.others > 0 {
         text.push_str(&format!(
             "; {} other members have other settings of the job and own nothing of it",
@@ -96,15 +99,26 @@ fn why(fleet: &Fleet, target: &Target) -> String {
     text
 }
 
+/// Why this node scrapes a target that runs without a cluster, or not.
+pub(super) fn why_alone(target: &Target) -> String {
+    match target.spot.replica.count {
+        0 | 1 => "this node runs without a cluster: it scrapes all of its targets".to_owned(),
+        _ => format!(
+            "{}this node runs without a cluster: it scrapes replica 0 of its targets",
+            which(target)
+        ),
+    }
+}
+
 /// What decides on the owner of a target that has one.
 fn why_there(view: &View, target: &Target) -> String {
     let Some(agreed) = view.job(target.job) else {
         return String::new();
     };
-    let place = agreed.place(target.place, target.zone);
+    let place = agreed.place(&target.spot);
     let heavy = view.members().iter().find_map(|member| {
         let mut heavy = member.stage.heavy.iter();
-        heavy.find(|heavy| heavy.job == target.job && heavy.key == target.place.0)
+        heavy.find(|heavy| heavy.job == target.job && heavy.key == target.spot.key.0)
     });
     let by = match (place.by, heavy) {
         (PlacedBy::Cost, Some(heavy)) => format!(
@@ -114,6 +128,9 @@ fn why_there(view: &View, target: &Target) -> String {
         (PlacedBy::Level, _) => "it is the next on the ring after the target's key that has room, \
                                  at one level of samples for all"
             .to_owned(),
+        _ if target.spot.replica.index > 0 => {
+            "it is the next on the ring after the replica's key without another replica".to_owned()
+        }
         _ => "its token is the next on the ring after the target's key".to_owned(),
     };
     let zone = &target.zone_name;
@@ -186,7 +203,7 @@ fn after_leave(fleet: &Fleet, leave: &str) -> Result<View, String> {
 
 fn owner_after<'a>(fleet: &'a Fleet, view: &'a View, target: &Target) -> Option<&'a str> {
     match fleet.is_local(target) {
-        true => Some(&fleet.me),
+        true => fleet.owner(target),
         false => owner_in(view, target),
     }
 }

@@ -1,7 +1,7 @@
 //! A filter and a place in the list -> one page of the fleet's targets.
 
 use super::fleet::{Fleet, why_unowned};
-use super::ownership::{key_text, label_map};
+use super::ownership::{key_text, label_map, why_alone};
 use super::view::{HealthView, JobTargets, NextOwner, TargetView, TargetsView};
 use crate::target::Target;
 use std::collections::{BTreeMap, HashMap};
@@ -156,6 +156,7 @@ fn target_view(fleet: &Fleet, target: &Target, health: &HashMap<u64, HealthView>
         interval_ms: target.interval_ms,
         why_unowned: match (&tenure.owner, fleet.view()) {
             (None, Some(view)) => why_unowned(view, target),
+            (None, None) => why_alone(target),
             _ => String::new(),
         },
         owner: tenure.owner.map(|name| name.to_string()),

@@ -1,18 +1,15 @@
-//! A bearer token, or where a request comes from -> who asks, and what he may do.
-//!
-//! A file of tokens has one a line: a name, a role (`read` or `write`) and the token's SHA-256 in
-//! hexadecimal digits. The file itself gives nothing away: a token is meant to be 32 random bytes,
-//! which nobody finds from their hash.
+//! A token, a certificate, a user, or where a request comes from -> who asks, what he may do.
 
-use axum::extract::ConnectInfo;
+use super::access_file::{Entry, Proof, entries};
+use crate::api::gate::User;
+use crate::server::{Identity, Peer};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use sha2::{Digest, Sha256};
-use std::net::{IpAddr, SocketAddr};
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::path::Path;
 use subtle::ConstantTimeEq;
-
-const HASH_BYTES: usize = 32;
 
 /// What one may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,36 +23,60 @@ pub(crate) enum Role {
 /// Who may use the API.
 #[derive(Debug, Default)]
 pub struct Access {
-    /// Empty: no file of tokens is in use.
-    tokens: Vec<Token>,
-    has_file: bool,
-}
-
-#[derive(Debug)]
-struct Token {
-    name: String,
-    role: Role,
-    hash: [u8; HASH_BYTES],
+    /// `None`: no file is in use.
+    entries: Option<Vec<Entry>>,
 }
 
 /// Why a request is not answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Denied {
     pub(super) status: StatusCode,
-    pub(super) reason: &'static str,
+    pub(super) reason: Cow<'static, str>,
 }
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// A token's name, else an address.
+    /// The name in the file; without one a user's, a certificate's subject, or an address.
     pub(super) name: String,
     /// The client's address, for the log.
     pub(super) from: String,
+    /// The subject of the client's certificate, for the log.
+    pub(super) certificate: Option<String>,
+}
+
+/// Who has sent a request, by what is known without the file.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    peer: Option<&'a Peer>,
+    user: Option<&'a str>,
+    certificate: Option<&'a Identity>,
+}
+
+impl<'a> Sender<'a> {
+    fn of(parts: &'a Parts) -> Self {
+        let peer = parts.extensions.get::<Peer>();
+        Self {
+            peer,
+            user: parts.extensions.get::<User>().map(|user| user.0.as_str()),
+            certificate: peer.and_then(|peer| peer.certificate.as_deref()),
+        }
+    }
+
+    fn caller(self, name: Option<&str>) -> Caller {
+        let from = self.peer.map(|peer| peer.address.ip().to_string());
+        let from = from.unwrap_or("unknown".to_owned());
+        let subject = self.certificate.map(|own| own.subject.as_str());
+        Caller {
+            name: name.or(self.user).or(subject).unwrap_or(&from).to_owned(),
+            certificate: subject.map(str::to_owned),
+            from,
+        }
+    }
 }
 
 impl Access {
-    /// Reads a file of tokens. Blocks on the disk.
+    /// Reads a file of who may do what. Blocks on the disk.
     ///
     /// # Errors
     /// The file cannot be read, or a line of it cannot be used.
@@ -67,117 +88,95 @@ impl Access {
 
     /// Reads the text of such a file.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let mut tokens = Vec::<Token>::new();
-        for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let wrong = |what: &str| Err(format!("line {}: {what}", index + 1));
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let [name, role, hash] = words[..] else {
-                return wrong("give a name, a role (read or write) and a SHA-256");
-            };
-            let role = match role {
-                "read" => Role::Read,
-                "write" => Role::Write,
-                _ => return wrong("the role is neither read nor write"),
-            };
-            let Some(hash) = hash_of_digits(hash) else {
-                return wrong("the SHA-256 is not 64 hexadecimal digits");
-            };
-            if tokens.iter().any(|token| token.name == name) {
-                return wrong("the name is there twice");
-            }
-            if tokens.iter().any(|token| token.hash == hash) {
-                return wrong("the SHA-256 is there twice");
-            }
-            tokens.push(Token {
-                name: name.to_owned(),
-                role,
-                hash,
-            });
-        }
-        Ok(Self {
-            tokens,
-            has_file: true,
-        })
+        let entries = Some(entries(text)?);
+        Ok(Self { entries })
     }
 
-    /// The token's entry. All are compared, each in a time that tells nothing of it.
-    fn find(&self, presented: &[u8]) -> Option<&Token> {
-        let hash: [u8; HASH_BYTES] = Sha256::digest(presented).into();
-        let mut found = None;
-        for token in &self.tokens {
-            if bool::from(token.hash.ct_eq(&hash)) {
-                found = Some(token);
-            }
-        }
-        found
+    /// Whether the file knows who sends this.
+    pub(crate) fn knows(&self, parts: &Parts) -> bool {
+        let entries = self.entries.as_ref();
+        entries.is_some_and(|entries| find(entries, parts).is_ok())
     }
 
     /// Who asks, if he may do it. `is_open`: `--web.enable-lifecycle`.
     pub(super) fn allow(&self, parts: &Parts, role: Role, is_open: bool) -> Result<Caller, Denied> {
-        let client = (parts.extensions.get::<ConnectInfo<SocketAddr>>()).map(|client| client.0);
-        let from = client.map_or("unknown".to_owned(), |client| client.ip().to_string());
-        if self.has_file {
-            return self.allow_token(&parts.headers, role, from);
+        let sender = Sender::of(parts);
+        if let Some(entries) = &self.entries {
+            let entry = find(entries, parts).map_err(|reason| Denied {
+                status: StatusCode::UNAUTHORIZED,
+                reason,
+            })?;
+            if entry.role < role {
+                let name = &entry.name;
+                return Err(Denied {
+                    status: StatusCode::FORBIDDEN,
+                    reason: format!("the {} of {name} may read only", entry.proof.kind()).into(),
+                });
+            }
+            return Ok(sender.caller(Some(&entry.name)));
         }
-        let caller = Caller {
-            name: from.clone(),
-            from,
-        };
-        let is_near = client.is_some_and(|client| client.ip().to_canonical().is_loopback())
+        let address = sender.peer.map(|peer| peer.address.ip().to_canonical());
+        let is_near = address.is_some_and(|address| address.is_loopback())
             && names_loopback(&parts.headers)
             && !is_forwarded(&parts.headers);
         // A page of another site whose name leads here (DNS rebinding) has that name for a host.
         let is_rebound =
             parts.headers.contains_key(header::ORIGIN) && !names_address(&parts.headers);
         if role == Role::Read || (is_open && !is_rebound) || is_near {
-            return Ok(caller);
+            return Ok(sender.caller(None));
         }
         Err(Denied {
             status: StatusCode::FORBIDDEN,
             reason: "configurations can be changed from this host only: give tokens with \
-                     --config-api.tokens-file, or start with --web.enable-lifecycle",
-        })
-    }
-
-    fn allow_token(&self, headers: &HeaderMap, role: Role, from: String) -> Result<Caller, Denied> {
-        let unknown = |reason| Denied {
-            status: StatusCode::UNAUTHORIZED,
-            reason,
-        };
-        let field = headers.get(header::AUTHORIZATION);
-        let field = field.ok_or(unknown("a bearer token is needed"))?;
-        let presented = bearer(field.as_bytes()).ok_or(unknown("a bearer token is needed"))?;
-        let token = self
-            .find(presented)
-            .ok_or(unknown("the bearer token is not known"))?;
-        if token.role < role {
-            return Err(Denied {
-                status: StatusCode::FORBIDDEN,
-                reason: "the bearer token may read only",
-            });
-        }
-        Ok(Caller {
-            name: token.name.clone(),
-            from,
+                     --config-api.tokens-file, or start with --web.enable-lifecycle"
+                .into(),
         })
     }
 }
 
-fn hash_of_digits(text: &str) -> Option<[u8; HASH_BYTES]> {
-    let digits = text.as_bytes();
-    if digits.len() != 2 * HASH_BYTES {
-        return None;
+/// Who sends this; a token counts before a certificate and a user's name.
+fn find<'a>(entries: &'a [Entry], parts: &Parts) -> Result<&'a Entry, Cow<'static, str>> {
+    let field = parts.headers.get(header::AUTHORIZATION);
+    if let Some(token) = field.and_then(|field| bearer(field.as_bytes())) {
+        return find_token(entries, token).ok_or("the bearer token is not known".into());
     }
-    let mut hash = [0; HASH_BYTES];
-    for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok()?;
+    let sender = Sender::of(parts);
+    let is_sender = |entry: &&Entry| match &entry.proof {
+        Proof::Token(_) => false,
+        Proof::Subject(subject) => sender
+            .certificate
+            .is_some_and(|own| own.subject == *subject),
+        Proof::San(san) => sender.certificate.is_some_and(|own| own.sans.contains(san)),
+        Proof::User(user) => sender.user == Some(user),
+    };
+    let found = entries.iter().filter(is_sender);
+    // One certificate may have several names.
+    let found = found.max_by_key(|entry| entry.role);
+    found.ok_or_else(|| match (sender.certificate, sender.user) {
+        (Some(own), _) => format!(
+            "the certificate of {:?} is not known, and there is no bearer token",
+            own.subject
+        )
+        .into(),
+        (None, Some(user)) => {
+            format!("the user {user:?} has no role, and there is no bearer token").into()
+        }
+        (None, None) => "a bearer token is needed".into(),
+    })
+}
+
+/// The token's entry. All are compared, each in a time that tells nothing of it.
+fn find_token<'a>(entries: &'a [Entry], presented: &[u8]) -> Option<&'a Entry> {
+    let presented: [u8; 32] = Sha256::digest(presented).into();
+    let mut found = None;
+    for entry in entries {
+        if let Proof::Token(hash) = &entry.proof
+            && bool::from(hash.ct_eq(&presented))
+        {
+            found = Some(entry);
+        }
     }
-    Some(hash)
+    found
 }
 
 /// What follows the scheme `Bearer`, in any case (RFC 9110, 11.1).
@@ -224,6 +223,8 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
 mod tests {
     use super::*;
     use axum::http::Request;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
 
     /// SHA-256 of `abc`, from FIPS 180-2, appendix B.1.
     const HASH_OF_ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -239,7 +240,11 @@ mod tests {
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
         if let Some(client) = client {
             let address: SocketAddr = client.parse().unwrap();
-            parts.extensions.insert(ConnectInfo(address));
+            let certificate = None;
+            parts.extensions.insert(Peer {
+                address,
+                certificate,
+            });
         }
         parts
     }
@@ -327,19 +332,61 @@ mod tests {
     }
 
     #[test]
-    fn unusable_lines_are_named() {
-        let twice = format!("a read {HASH_OF_ABC}\na write {HASH_OF_NOTHING}");
-        let same = format!("a read {HASH_OF_ABC}\nb write {HASH_OF_ABC}");
-        for (text, wrong) in [
-            ("a", "line 1: give"),
-            ("\na own 12", "line 2: the role"),
-            ("a read 12", "64"),
-            (&"a read zz".replace("zz", &"zz".repeat(32)), "64"),
-            (&twice, "line 2: the name"),
-            (&same, "line 2: the SHA-256 is there twice"),
-        ] {
-            let error = Access::parse(text).unwrap_err();
-            assert!(error.contains(wrong), "{text}: {error}");
-        }
+    fn certificates_and_users_and_their_roles() {
+        let text = format!(
+            "ci write subject:CN=ci,O=Example Inc\nhost read san:n1.example\n\
+             mail write san:ops@example.org\nann read user:ann\nbot write {HASH_OF_ABC}\n"
+        );
+        let access = Access::parse(&text).unwrap();
+        let who = |subject: &str, sans: &[&str], user: &str, token: &str, role| {
+            let mut parts = parts(None, &[]);
+            if !token.is_empty() {
+                let field = format!("Bearer {token}").parse().unwrap();
+                parts.headers.insert(header::AUTHORIZATION, field);
+            }
+            let identity = Identity {
+                subject: subject.to_owned(),
+                sans: sans.iter().map(|san| (*san).to_owned()).collect(),
+                expires_s: 0,
+            };
+            parts.extensions.insert(Peer {
+                address: ([10, 0, 0, 1], 9).into(),
+                certificate: (!subject.is_empty()).then(|| Arc::new(identity)),
+            });
+            if !user.is_empty() {
+                parts.extensions.insert(User(user.to_owned()));
+            }
+            let known = access.knows(&parts);
+            let found = access.allow(&parts, role, true);
+            let denied = found.as_ref().err();
+            let is_unknown = denied.is_some_and(|denied| denied.status == 401);
+            assert_eq!(known, !is_unknown);
+            found
+                .map(|caller| (caller.name, caller.certificate.unwrap_or_default()))
+                .map_err(|denied| denied.status.as_u16())
+        };
+        let (read, write) = (Role::Read, Role::Write);
+        let is = |name: &str, subject: &str| Ok((name.to_owned(), subject.to_owned()));
+        let ci = "CN=ci,O=Example Inc";
+        assert_eq!(who(ci, &[], "", "", write), is("ci", ci));
+        assert_eq!(who("CN=ci", &[], "", "", read), Err(401));
+        assert_eq!(
+            who("CN=x", &["n1.example"], "", "", read),
+            is("host", "CN=x")
+        );
+        assert_eq!(who("CN=x", &["n1.example"], "", "", write), Err(403));
+        let both = ["n1.example", "ops@example.org"];
+        assert_eq!(who("CN=x", &both, "", "", write), is("mail", "CN=x"));
+        assert_eq!(who("CN=x", &["N1.EXAMPLE", "ci"], "", "", read), Err(401));
+        assert_eq!(who("", &[], "ann", "", read), is("ann", ""));
+        assert_eq!(who("", &[], "ann", "", write), Err(403));
+        assert_eq!(who("", &[], "bob", "", read), Err(401));
+        assert_eq!(who(ci, &[], "", "abc", write), is("bot", ci));
+        assert_eq!(
+            who(ci, &[], "", "abd", read),
+            Err(401),
+            "a wrong token is refused"
+        );
+        assert_eq!(who("", &[], "", "", read), Err(401));
     }
 }

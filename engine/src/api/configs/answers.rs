@@ -73,7 +73,7 @@ pub(super) fn missing(name: &str) -> Refusal {
 }
 
 pub(super) fn denied(denied: &Denied) -> Refusal {
-    let mut response = error(denied.status, denied.reason);
+    let mut response = error(denied.status, &denied.reason);
     if denied.status == StatusCode::UNAUTHORIZED {
         let headers = response.0.headers_mut();
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -22,6 +22,7 @@ pub(super) fn made(caller: &Caller, changes: &[ChangeView], revision: u64) {
             target: "audit",
             who = caller.name,
             from = caller.from,
+            certificate = caller.certificate.as_deref(),
             config = change.name,
             outcome = word(change.outcome),
             revision_before = change.revision_before.unwrap_or(0),
@@ -38,6 +39,7 @@ pub(super) fn failed(caller: &Caller, wanted: &[Wanted], error: &StoreError) {
             target: "audit",
             who = caller.name,
             from = caller.from,
+            certificate = caller.certificate.as_deref(),
             config = &*one.name,
             action = match one.what {
                 What::Put { .. } => "put",

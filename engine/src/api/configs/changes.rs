@@ -186,7 +186,7 @@ pub(super) fn check(
 }
 
 /// The jobs of a text, or why it cannot be stored.
-fn jobs(service: &Service, name: &str, text: &str) -> Result<Vec<String>, String> {
+fn jobs(service: &Service, name: &Arc<str>, text: &Arc<str>) -> Result<Vec<String>, String> {
     if text.len() as u64 > service.config_bytes_max {
         return Err(format!(
             "the config has {} bytes, at most {} are allowed",
@@ -281,6 +281,50 @@ pub(super) fn conflict(name: &str, revision: Option<u64>) -> String {
     }
 }
 
+/// The owner's label of what is put stays as it is.
+fn keeps_label(one: &Wanted) -> bool {
+    matches!(&one.what, What::Put { managed_by, .. } if managed_by.is_none())
+}
+
+/// Whether a change that keeps a label is about another revision than the one known, so that what
+/// is stored has to be read first.
+pub(super) fn is_behind(wanted: &[Wanted], configs: &Configs) -> bool {
+    wanted.iter().filter(|one| keeps_label(one)).any(|one| {
+        let known = configs.by_name.get(&one.name).map(|stored| stored.revision);
+        match one.condition {
+            Condition::None | Condition::Absent => false,
+            Condition::Present => known.is_none(),
+            Condition::Revision(revision) => known != Some(revision),
+        }
+    })
+}
+
+/// Whether what the store found changed may be changed all the same: nobody asked for a revision,
+/// only the label was to be kept. `revision`: of what is stored now. One that has to be there and
+/// is not does not come by trying again.
+pub(super) fn may_try_again(wanted: &[Wanted], name: &str, revision: Option<u64>) -> bool {
+    let mut wanted = wanted.iter();
+    wanted.any(|one| {
+        let is_open = match one.condition {
+            Condition::None => true,
+            Condition::Present => revision.is_some(),
+            Condition::Absent | Condition::Revision(_) => false,
+        };
+        *one.name == *name && is_open && keeps_label(one)
+    })
+}
+
+/// What must hold for a put that keeps the label: what the label was taken from is stored still.
+fn guard(one: &Wanted, before: Option<&StoredConfig>) -> Condition {
+    match (one.condition, before) {
+        (Condition::None | Condition::Present, Some(stored)) if keeps_label(one) => {
+            Condition::Revision(stored.revision)
+        }
+        (Condition::None, None) if keeps_label(one) => Condition::Absent,
+        (condition, _) => condition,
+    }
+}
+
 /// The changes as the store takes them.
 pub(super) fn for_store(
     wanted: &[Wanted],
@@ -294,17 +338,17 @@ pub(super) fn for_store(
             condition: one.condition,
         },
         What::Put { text, managed_by } => {
-            let before = configs.by_name.get(&one.name);
-            let before = before.map(|stored| stored.origin.managed_by.clone());
+            let before = configs.by_name.get(&one.name).map(|stored| &**stored);
+            let label = before.map(|stored| stored.origin.managed_by.clone());
             Change::Put {
                 name: one.name.clone(),
                 text: text.clone(),
                 origin: Origin {
-                    managed_by: managed_by.clone().or(before).unwrap_or_default(),
+                    managed_by: managed_by.clone().or(label).unwrap_or_default(),
                     changed_by: changed_by.to_owned(),
                     changed_ms,
                 },
-                condition: one.condition,
+                condition: guard(one, before),
             }
         }
     };

@@ -53,6 +53,16 @@ pub(super) async fn targets(
     Ok(answers::data(&list))
 }
 
+/// Its instances and targets of logs, of which there are none here: the agent says so, too, where
+/// it has no `logs` block.
+pub(super) async fn nothing(
+    State(context): State<Context>,
+    parts: Parts,
+) -> Result<Response, Refusal> {
+    reads::may_read(&context, &parts).await?;
+    Ok(answers::data(&Value::Array(Vec::new())))
+}
+
 fn target(status: &TargetStatus, instance: &str) -> Value {
     let target = &status.target;
     json!({

@@ -3,8 +3,9 @@
 //! Kept from one question to the next, so that only what changed is read again.
 
 use super::Validate;
-use crate::service::store::Configs;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::service::claims::{Claims, difference};
+use crate::service::store::{Configs, StoredConfig};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Which configuration has which jobs.
@@ -13,8 +14,8 @@ pub(super) struct JobIndex {
     /// By whose rules the texts were read.
     rules: Option<Arc<dyn Validate>>,
     known: BTreeMap<Arc<str>, Known>,
-    /// Names of configurations by job; more than one if two nodes stored them at once.
-    by_job: HashMap<String, BTreeSet<Arc<str>>>,
+    /// More than one has a job if two nodes stored them at once.
+    claims: Claims,
 }
 
 #[derive(Debug)]
@@ -22,6 +23,12 @@ struct Known {
     text: Arc<str>,
     /// None if the rules refuse it: it runs nowhere.
     jobs: Vec<String>,
+}
+
+impl Known {
+    fn job_names(&self) -> impl Iterator<Item = &str> {
+        self.jobs.iter().map(String::as_str)
+    }
 }
 
 impl JobIndex {
@@ -34,49 +41,31 @@ impl JobIndex {
                 ..Self::default()
             };
         }
-        let gone = self
-            .known
-            .keys()
-            .filter(|name| !configs.by_name.contains_key(*name));
-        for name in gone.cloned().collect::<Vec<_>>() {
-            self.forget(&name);
-        }
-        for (name, config) in &configs.by_name {
-            let known = self.known.get(name);
-            if known.is_some_and(|known| Arc::ptr_eq(&known.text, &config.text)) {
-                continue;
-            }
+        let is_same = |known: &Known, stored: &Arc<StoredConfig>| known.text == stored.text;
+        let found = difference(&self.known, &configs.by_name, is_same);
+        for name in &found.gone {
             self.forget(name);
-            let jobs = rules.jobs(name, &config.text).unwrap_or_default();
-            for job in &jobs {
-                let names = self.by_job.entry(job.clone()).or_default();
-                names.insert(name.clone());
-            }
+        }
+        for (name, stored) in found.fresh {
+            self.forget(name);
             let known = Known {
-                text: config.text.clone(),
-                jobs,
+                text: stored.text.clone(),
+                jobs: rules.jobs(name, &stored.text).unwrap_or_default(),
             };
+            self.claims.add(name, known.job_names());
             self.known.insert(name.clone(), known);
         }
     }
 
     fn forget(&mut self, name: &str) {
-        let Some(known) = self.known.remove(name) else {
-            return;
-        };
-        for job in known.jobs {
-            if let Some(names) = self.by_job.get_mut(&job) {
-                names.remove(name);
-                if names.is_empty() {
-                    self.by_job.remove(&job);
-                }
-            }
+        if let Some(known) = self.known.remove(name) {
+            self.claims.remove(name, known.job_names());
         }
     }
 
     /// The configurations that have the job, by name.
     pub(super) fn holders(&self, job: &str) -> impl Iterator<Item = &Arc<str>> {
-        self.by_job.get(job).into_iter().flatten()
+        self.claims.holders(job)
     }
 }
 

@@ -6,6 +6,7 @@
 //! `docs/config-api.md`.
 
 mod access;
+mod access_file;
 mod answers;
 mod audit;
 mod body;
@@ -20,6 +21,7 @@ mod routes;
 mod scrub;
 #[cfg(test)]
 mod tests;
+pub(crate) mod trial;
 mod view;
 mod writes;
 mod yaml_text;
@@ -55,11 +57,12 @@ pub fn check_syntax(text: &str) -> Result<(), String> {
 
 /// By what rules the text of a configuration is read.
 pub trait Validate: Debug + Send + Sync {
-    /// The names of its jobs, none of which the node's own file has.
+    /// The names of its jobs, none of which the node's own file has. Asked for the same text again,
+    /// it answers at once.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    fn jobs(&self, name: &str, text: &str) -> Result<Vec<String>, Vec<String>>;
+    fn jobs(&self, name: &Arc<str>, text: &Arc<str>) -> Result<Vec<String>, Vec<String>>;
 }
 
 /// The scraping service, as the control loop hands it to the API.

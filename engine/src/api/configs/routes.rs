@@ -26,4 +26,6 @@ pub(in crate::api) fn routes() -> Router<Context> {
         .route("/agent/api/v1/instances", instances())
         .route("/agent/api/v1/metrics/targets", targets())
         .route("/agent/api/v1/targets", targets())
+        .route("/agent/api/v1/logs/instances", get(instances::nothing))
+        .route("/agent/api/v1/logs/targets", get(instances::nothing))
 }

@@ -34,6 +34,9 @@ const STORE_PATIENCE: Duration = Duration::from_secs(60);
 /// How long an answer waits until this node's own lists show the change.
 const ECHO_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long it is waited before a change is tried again that another one has overtaken.
+const RETRY_PAUSES_MS: [u64; 6] = [0, 20, 40, 80, 160, 320];
+
 /// Who asks for a change, and of what.
 struct Asked {
     service: Service,
@@ -204,41 +207,52 @@ async fn change(
         let mut index = shared.jobs.clone().lock_owned().await;
         let store_error =
             |error: &StoreError| answers::store_error(&asked.service, kind.doing(), error);
-        let configs: Arc<Configs> = match asked.is_dry_run {
-            true => asked
-                .service
-                .store
-                .read()
-                .await
-                .map_err(|error| store_error(&error))?,
-            false => asked.service.store.state.borrow().configs.clone(),
-        };
-        let (service, stored, is_dry_run) =
-            (asked.service.clone(), configs.clone(), asked.is_dry_run);
-        let (checked, wanted, index) = aside(move || {
-            let checked = match changes::check(&wanted, &stored, &mut index, &service) {
-                faults if !faults.is_empty() => Err(faults),
-                _ if is_dry_run => changes::foresee(&wanted, &stored),
-                _ => Ok(Vec::new()),
+        let known = asked.service.store.state.borrow().configs.clone();
+        let mut is_fresh = asked.is_dry_run || changes::is_behind(&wanted, &known);
+        let mut pauses = RETRY_PAUSES_MS.into_iter();
+        let mut wanted = wanted;
+        let (configs, applied) = loop {
+            let configs: Arc<Configs> = match is_fresh {
+                true => (asked.service.store.read().await).map_err(|error| store_error(&error))?,
+                false => known.clone(),
             };
-            (checked, wanted, index)
-        })
-        .await?;
-        let foreseen = checked.map_err(|faults| answers::faults(&faults, kind == Kind::Batch))?;
-        if asked.is_dry_run {
-            return Ok(BatchView {
-                revision: configs.revision,
-                dry_run: true,
-                changes: foreseen,
-            });
-        }
-        let changed_by = &asked.caller.name;
-        let changes = changes::for_store(&wanted, &configs, changed_by, clock::now_ms());
-        let applied = apply(&asked.service.store, changes).await;
-        let applied = applied.map_err(|error| {
-            audit::failed(&asked.caller, &wanted, &error);
-            store_error(&error)
-        })?;
+            let (service, stored, is_dry_run) =
+                (asked.service.clone(), configs.clone(), asked.is_dry_run);
+            let (checked, checked_wanted, checked_index) = aside(move || {
+                let checked = match changes::check(&wanted, &stored, &mut index, &service) {
+                    faults if !faults.is_empty() => Err(faults),
+                    _ if is_dry_run => changes::foresee(&wanted, &stored),
+                    _ => Ok(Vec::new()),
+                };
+                (checked, wanted, index)
+            })
+            .await?;
+            (wanted, index) = (checked_wanted, checked_index);
+            let foreseen =
+                checked.map_err(|faults| answers::faults(&faults, kind == Kind::Batch))?;
+            if asked.is_dry_run {
+                return Ok(BatchView {
+                    revision: configs.revision,
+                    dry_run: true,
+                    changes: foreseen,
+                });
+            }
+            let changed_by = &asked.caller.name;
+            let changes = changes::for_store(&wanted, &configs, changed_by, clock::now_ms());
+            let error = match apply(&asked.service.store, changes).await {
+                Ok(applied) => break (configs, applied),
+                Err(error) => error,
+            };
+            // Somebody was faster, and only the owner's label was to be kept: with the new one.
+            let is_overtaken = matches!(&error, StoreError::Conflict { name, revision }
+                if changes::may_try_again(&wanted, name, *revision));
+            let Some(pause_ms) = pauses.next().filter(|_| is_overtaken) else {
+                audit::failed(&asked.caller, &wanted, &error);
+                return Err(store_error(&error));
+            };
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            is_fresh = true;
+        };
         count(&shared.counters, &applied.outcomes);
         let (caller, revision) = (asked.caller.clone(), applied.revision);
         // Thousands of lines of the log take their time.

@@ -12,7 +12,7 @@ mod tests;
 use crate::mailbox::{CostReport, JobCost};
 use crate::target::Target;
 use ringscrape_cluster::member::{HeavyTarget, JobId, ZoneId};
-use ringscrape_cluster::{TargetKey, View};
+use ringscrape_cluster::{Spot, View};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,12 +72,23 @@ pub(super) struct Look<'a> {
     /// What is agreed on, as far ahead as is known.
     pub(super) view: &'a View,
     /// The targets of the jobs that are shared, whoever scrapes them.
-    pub(super) counts: &'a BTreeMap<(JobId, ZoneId), u64>,
+    pub(super) counts: &'a BTreeMap<(JobId, ZoneId, u8), u64>,
     /// Whether there is a target with this place.
     pub(super) exists: &'a dyn Fn(Listed) -> bool,
     /// What this node takes at most; 0 = any amount.
     pub(super) budget: u32,
     pub(super) now_ms: i64,
+}
+
+impl Look<'_> {
+    /// How many targets somebody is to scrape: replicas that there are too few members for are not
+    /// among them.
+    fn wanted(&self) -> u64 {
+        let members = self.view.members().len();
+        let counts = self.counts.iter();
+        let wanted = counts.filter(|((.., index), _)| usize::from(*index) < members);
+        wanted.map(|(_, count)| count).sum()
+    }
 }
 
 /// What this node's shards say together.
@@ -87,7 +98,7 @@ struct Own {
     targets: f64,
     /// What a target usually costs: the geometric mean.
     usual: f64,
-    dear: BTreeMap<Listed, (ZoneId, f64)>,
+    dear: BTreeMap<Listed, (Spot, f64)>,
 }
 
 impl Learner {
@@ -190,16 +201,17 @@ impl Learner {
         let last_word = |place: &Listed| was_told.get(place).or_else(|| others.get(place));
         // All of this node's targets that may be worth a word, with what they cost.
         let mut mine = HashMap::<Listed, HeavyTarget>::new();
-        for ((job, key), (zone, cost)) in &own.dear {
+        for ((job, key), (spot, cost)) in &own.dear {
             let place = (*job, *key);
             let fresh = HeavyTarget {
                 key: *key,
                 job: *job,
-                zone: *zone,
+                zone: spot.zone,
+                replica: spot.replica,
                 samples_per_s: whole(*cost),
             };
             let last = last_word(&place).copied().filter(|last| {
-                last.zone == *zone && (cost - cost_of(last)).abs() <= SAME * cost_of(last)
+                last.spot() == *spot && (cost - cost_of(last)).abs() <= SAME * cost_of(last)
             });
             if is_mine(look.me, look.view, &fresh) {
                 mine.insert(place, last.unwrap_or(fresh));
@@ -247,7 +259,8 @@ impl Learner {
         match own.is_enough(look) {
             true => {
                 let rest = own.rest(&everything(&mine), look).into_iter();
-                fresh.extend(rest.map(|(zone, sum)| HeavyTarget::rest(zone, whole(sum))));
+                let told = |((zone, index), sum)| HeavyTarget::rest(zone, index, whole(sum));
+                fresh.extend(rest.map(told));
             }
             false => fresh.extend(before.iter().filter(|t| t.job == HeavyTarget::REST)),
         }
@@ -271,7 +284,8 @@ impl Learner {
         };
         let rest = |told: &[HeavyTarget]| -> BTreeMap<Listed, f64> {
             let all = told.iter().filter(|t| t.job == HeavyTarget::REST);
-            all.map(|t| ((JobId(t.zone.0), 0), cost_of(t))).collect()
+            let place = |t: &HeavyTarget| (JobId(t.zone.0), t.replica.index.into());
+            all.map(|t| (place(t), cost_of(t))).collect()
         };
         let heavy = |told: &[HeavyTarget]| -> BTreeMap<Listed, f64> {
             let all = told.iter().filter(|t| t.is_target());
@@ -311,8 +325,8 @@ impl Learner {
 impl Own {
     fn new(reports: &[CostReport], look: &Look<'_>) -> Self {
         let is_shared = |job: JobId| {
-            let mut of_job = look.counts.range((job, ZoneId::NONE)..);
-            of_job.next().is_some_and(|((first, _), _)| *first == job)
+            let mut of_job = look.counts.range((job, ZoneId::NONE, 0)..);
+            of_job.next().is_some_and(|((first, ..), _)| *first == job)
         };
         let mut own = Self::default();
         let (mut targets, mut logs) = (0, 0.0);
@@ -334,8 +348,8 @@ impl Own {
             let is_placed = |target: &Target| is_shared(target.job) && !target.is_of_unit();
             for (target, cost) in report.dear.iter().filter(|(t, _)| is_placed(t)) {
                 // Targets with one place move together.
-                let place = (target.job, target.place.0);
-                let sum = own.dear.entry(place).or_insert((target.zone, 0.0));
+                let place = (target.job, target.spot.key.0);
+                let sum = own.dear.entry(place).or_insert((target.spot, 0.0));
                 sum.1 += f64::from(*cost);
             }
         }
@@ -349,8 +363,7 @@ impl Own {
 
     /// Whether this node's targets stand for all.
     fn is_enough(&self, look: &Look<'_>) -> bool {
-        let all: u64 = look.counts.values().sum();
-        let share = all as f64 / look.view.members().len() as f64;
+        let share = look.wanted() as f64 / look.view.members().len() as f64;
         self.targets > 0.0 && self.targets >= KNOWN_SHARE * share
     }
 
@@ -363,22 +376,24 @@ impl Own {
         let told = |target: &&HeavyTarget| target.job == HeavyTarget::REST;
         let sums = stages.map(|stage| stage.heavy.iter().filter(told).map(cost_of).sum::<f64>());
         let sums: Vec<f64> = sums.filter(|sum| *sum > 0.0).collect();
-        let all: u64 = look.counts.values().sum();
+        let all = look.wanted();
         match sums.is_empty() {
             true => self.usual,
             false => sums.iter().sum::<f64>() / sums.len() as f64 / all.max(1) as f64,
         }
     }
 
-    /// By zone: what all targets of the cluster cost that are not `listed`.
+    /// By zone and index of the replica: what all targets of the cluster cost that are not
+    /// `listed`.
     fn rest(
         &self,
         listed: &HashMap<Listed, HeavyTarget>,
         look: &Look<'_>,
-    ) -> BTreeMap<ZoneId, f64> {
+    ) -> BTreeMap<(ZoneId, u8), f64> {
         let mut unlisted = look.counts.clone();
         for (place, target) in listed {
-            if let Some(count) = unlisted.get_mut(&(place.0, target.zone)) {
+            let of = (place.0, target.zone, target.replica.index);
+            if let Some(count) = unlisted.get_mut(&of) {
                 *count = count.saturating_sub(1);
             }
         }
@@ -398,13 +413,13 @@ impl Own {
             all_targets,
             jobs.values().map(|job| job.samples_per_s).sum(),
         );
-        let mut rest = BTreeMap::<ZoneId, f64>::new();
-        for ((job, zone), count) in unlisted {
+        let mut rest = BTreeMap::<(ZoneId, u8), f64>::new();
+        for ((job, zone, index), count) in unlisted {
             let of_job = jobs
                 .get(&job)
                 .and_then(|job| mean(job.targets, job.samples_per_s));
             let mean = of_job.or(of_all).unwrap_or(0.0);
-            *rest.entry(zone).or_default() += mean * count as f64;
+            *rest.entry((zone, index)).or_default() += mean * count as f64;
         }
         rest.retain(|_, sum| *sum >= 1.0);
         rest
@@ -442,7 +457,7 @@ fn by_place(target: &HeavyTarget) -> (Listed, HeavyTarget) {
 }
 
 fn is_mine(me: &str, view: &View, target: &HeavyTarget) -> bool {
-    view.owner_in(target.job, TargetKey(target.key), target.zone) == Some(me)
+    view.owner_of(target.job, &target.spot()) == Some(me)
 }
 
 fn cost_of(target: &HeavyTarget) -> f64 {

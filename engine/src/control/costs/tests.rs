@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 struct Fleet {
     targets: Vec<(Arc<Target>, f32)>,
-    counts: BTreeMap<(JobId, ZoneId), u64>,
+    counts: BTreeMap<(JobId, ZoneId, u8), u64>,
     places: HashSet<u64>,
 }
 
@@ -42,14 +42,16 @@ impl Fleet {
             places: HashSet::new(),
         };
         for (target, _) in &fleet.targets {
-            fleet.places.insert(target.place.0);
-            *fleet.counts.entry((target.job, target.zone)).or_default() += 1;
+            let spot = &target.spot;
+            fleet.places.insert(spot.key.0);
+            let of = (target.job, spot.zone, spot.replica.index);
+            *fleet.counts.entry(of).or_default() += 1;
         }
         fleet
     }
 
     fn owner<'a>(&self, view: &'a View, target: &Target) -> Option<&'a str> {
-        view.owner_in(target.job, target.place, target.zone)
+        view.owner_of(target.job, &target.spot)
     }
 
     /// What a shard would say that has scraped all of its targets.
@@ -210,7 +212,7 @@ fn one_giant_among_many_is_made_up_for() {
     });
     let view = cluster.view();
     let heir = cluster.fleet.owner(&view, &giant).unwrap().to_owned();
-    let is_listed = view.job(giant.job).unwrap().is_heavy(giant.place);
+    let is_listed = view.job(giant.job).unwrap().is_heavy(giant.spot.key);
     let (learner, _) = cluster.nodes.get_mut(&heir).unwrap();
     assert_eq!(learner.observe(&heir, &view), !is_listed);
     cluster.settle(6);
@@ -223,7 +225,13 @@ fn one_giant_among_many_is_made_up_for() {
     cluster.fleet.targets[77].1 = 20.0;
     cluster.settle(6);
     cluster.assert_level("it has shrunk");
-    assert!(!cluster.view().job(giant.job).unwrap().is_heavy(giant.place));
+    assert!(
+        !cluster
+            .view()
+            .job(giant.job)
+            .unwrap()
+            .is_heavy(giant.spot.key)
+    );
 }
 
 #[test]

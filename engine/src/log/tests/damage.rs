@@ -174,7 +174,7 @@ const TABLE: &[Row] = &[
         name: "a segment of a newer version: left where it is",
         harm: |disk, _| {
             change(disk, 2, |bytes| {
-                bytes[8] = 2;
+                bytes[8] = 3;
                 let crc = crc32c(&bytes[..60]).to_le_bytes();
                 bytes[60..64].copy_from_slice(&crc);
             });

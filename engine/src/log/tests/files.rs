@@ -29,6 +29,11 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn new(len: u32) -> Self {
+        Self::of("e", len)
+    }
+
+    /// Same, for another endpoint.
+    pub(super) fn of(endpoint: &str, len: u32) -> Self {
         let block = Arc::new(Block {
             id: next_id(),
             bytes: vec![7; len as usize].into(),
@@ -49,7 +54,7 @@ impl Source {
             }),
             route: Arc::new(Route {
                 id: next_id(),
-                endpoints: ["e".into()].into(),
+                endpoints: [endpoint.into()].into(),
             }),
             layout: Arc::new(Layout {
                 id: next_id(),

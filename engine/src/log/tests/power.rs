@@ -23,6 +23,7 @@ struct Outcome {
     cuts: u64,
     appended: u32,
     again: u32,
+    thinned: u64,
 }
 
 /// Two lives that may lose power, and one that reads what is left.
@@ -36,6 +37,7 @@ fn case(seed: u64, cut_at: Option<u64>) -> Outcome {
     let options = LogOptions {
         segment_bytes_max: [2_000, 9_000, 60_000][random.below(3) as usize],
         keyframe_every: 3,
+        thin_bytes_min: 1,
         tail_bytes_max: [3_000, 1 << 20][random.below(2) as usize],
         salt: seed,
         ..LogOptions::default()
@@ -68,8 +70,11 @@ fn case(seed: u64, cut_at: Option<u64>) -> Outcome {
         None => options,
     };
     let mut model = Model::new();
+    // In half of the cases the log is another endpoint's for the most part.
+    model.others_share = [0, 0, 6, 7][random.below(4) as usize];
     let mut disk = TestDisk::new(seed);
     let mut cuts = 0;
+    let mut thinned = 0;
     let mut operations = 0;
     for number in 0..2 {
         match number {
@@ -78,6 +83,7 @@ fn case(seed: u64, cut_at: Option<u64>) -> Outcome {
         }
         if let Some(mut life) = Life::start(&disk, sync, options.clone()) {
             live(&mut life, &mut model, random, 40, faults);
+            thinned += life.stats().segments_thinned;
             if !disk.is_cut() {
                 life.stop(&mut model);
             } else {
@@ -101,6 +107,7 @@ fn case(seed: u64, cut_at: Option<u64>) -> Outcome {
         cuts,
         appended: model.appended,
         again: model.again,
+        thinned,
     }
 }
 
@@ -131,16 +138,17 @@ fn no_power_cut_loses_invents_or_reorders_anything() {
     let next = AtomicU64::new(first);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
-        let (mut cuts, mut appended, mut again) = (0, 0, 0);
+        let (mut cuts, mut appended, mut again, mut thinned) = (0, 0, 0, 0);
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + cases {
-                return (cuts, appended, again);
+                return (cuts, appended, again, thinned);
             }
             let mut add = |outcome: &Outcome| {
                 cuts += outcome.cuts;
                 appended += u64::from(outcome.appended);
                 again += u64::from(outcome.again);
+                thinned += outcome.thinned;
             };
             let whole = checked(seed, None);
             add(&whole);
@@ -149,7 +157,7 @@ fn no_power_cut_loses_invents_or_reorders_anything() {
             }
         }
     };
-    let (mut cuts, mut appended, mut again) = (0, 0, 0);
+    let (mut cuts, mut appended, mut again, mut thinned) = (0, 0, 0, 0);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         for thread in threads {
@@ -159,8 +167,13 @@ fn no_power_cut_loses_invents_or_reorders_anything() {
             cuts += done.0;
             appended += done.1;
             again += done.2;
+            thinned += done.3;
         }
     });
-    println!("{cases} cases, {cuts} power cuts, {appended} records, {again} received again");
+    println!(
+        "{cases} cases, {cuts} power cuts, {appended} records, {again} received again, {thinned} \
+         segments made smaller"
+    );
     assert!(cuts > 20 * cases, "{cuts} power cuts only");
+    assert!(thinned > cases, "{thinned} segments made smaller only");
 }

@@ -32,6 +32,10 @@ pub(super) fn dir() -> PathBuf {
 /// What was logged in all lives of a log, what of it must never be lost, what was received.
 pub(super) struct Model {
     sources: Vec<Source>,
+    /// Sources of records for an endpoint that has everything at once.
+    others: Vec<Source>,
+    /// How many numbers of each eight are of those.
+    pub(super) others_share: u32,
     /// How many records were appended; each is named by its number.
     pub(super) appended: u32,
     /// Records that the log said are on disk.
@@ -47,6 +51,10 @@ impl Model {
     pub(super) fn new() -> Self {
         Self {
             sources: (0..3).map(|index| Source::new(40 + index * 30)).collect(),
+            others: (0..3)
+                .map(|index| Source::of("o", 50 + index * 30))
+                .collect(),
+            others_share: 0,
             appended: 0,
             promised: BTreeSet::new(),
             received: BTreeSet::new(),
@@ -61,7 +69,16 @@ impl Model {
     }
 
     fn source(&self, number: u32) -> &Source {
-        &self.sources[number as usize % self.sources.len()]
+        let sources = match self.is_other(number) {
+            true => &self.others,
+            false => &self.sources,
+        };
+        &sources[number as usize % sources.len()]
+    }
+
+    /// The record is not for the endpoint that receives here.
+    fn is_other(&self, number: u32) -> bool {
+        number % 8 < self.others_share
     }
 }
 
@@ -135,7 +152,7 @@ impl Life {
             Some(from) => from,
             None if log.adopted() => {
                 let begin = log.begin();
-                log.cursors_mut().configure(["e"], begin, now_ms());
+                log.cursors_mut().configure(["e", "o"], begin, now_ms());
                 let mark = log.cursors().get("e").unwrap().low_water;
                 assert!(
                     model.saved <= Some(mark),
@@ -152,6 +169,7 @@ impl Life {
                 Next::Record(entry) => {
                     let number = u32::try_from(entry.scrape.timestamp_ms).unwrap();
                     assert!(number < model.appended, "nobody appended {number}");
+                    assert!(!model.is_other(number), "{number} is for another");
                     assert!(
                         self.last_received < Some(number),
                         "{number} after {:?}",
@@ -184,6 +202,8 @@ impl Life {
             Position::default()
         };
         log.cursors_mut().advance("e", low_water, from);
+        let end = log.end();
+        log.cursors_mut().advance("o", end, end);
         self.from = Some(from);
     }
 
@@ -251,8 +271,9 @@ impl Life {
         let promised = self
             .places
             .iter()
-            .filter(|(_, place)| log.place_of(*place) < synced);
-        model.promised.extend(promised.map(|(number, _)| *number));
+            .filter(|(number, place)| !model.is_other(*number) && log.place_of(*place) < synced);
+        let promised: Vec<u32> = promised.map(|(number, _)| *number).collect();
+        model.promised.extend(promised);
         model.saved = model.saved.max(self.saved);
     }
 
@@ -300,6 +321,9 @@ pub(super) fn live(
         if turn as u64 >= deaf_until {
             let (count, acknowledges) = (random.below(6), !random.one_in(3));
             life.receive(model, count, acknowledges);
+        } else if model.others_share > 0 {
+            // It is down, and the other one is not.
+            life.receive(model, 0, false);
         }
         life.turn(
             Duration::from_millis(5 + random.below(300)),

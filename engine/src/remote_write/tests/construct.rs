@@ -135,7 +135,7 @@ proptest! {
     ) {
         let mut batch = Batch::default();
         let mut context = ZstdContext::new();
-        let options = Options { exemplars, bytes_max, timestamp_ms_min: min };
+        let options = Options { exemplars, bytes_max, timestamp_ms_min: min, ..Options::default() };
         let keep = |id: u64| kept >> (id % 64) & 1 == 1;
         for _ in 0..2 {
             for (plain, value, later_ms) in &plains {

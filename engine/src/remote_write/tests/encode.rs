@@ -69,6 +69,17 @@ proptest! {
         prop_assert_eq!(decode(&raw).series, kept);
     }
 
+    #[test]
+    fn native_histograms_are_left_out_where_they_are_not_wanted(plain in plain()) {
+        let total = positions(&plain.scrape);
+        let options = Options { without_histograms: true, ..Options::default() };
+        let (raw, counts) = run(&plain, 0..total, options);
+        let mut floats = plain.expected(false);
+        floats.retain(|series| series.histograms.is_empty());
+        prop_assert_eq!((counts.samples as usize, counts.histograms), (floats.len(), 0));
+        prop_assert_eq!(format!("{:?}", decode(&raw).series), format!("{floats:?}"));
+    }
+
     /// A record that contradicts its layout (the log's reader checks, yet) harms nothing.
     #[test]
     fn missing_values_and_entries_are_counted(

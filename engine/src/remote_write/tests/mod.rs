@@ -13,5 +13,6 @@ mod post;
 mod queue;
 mod request;
 mod simulation;
+mod unreadable;
 mod v2;
 mod v2_queue;

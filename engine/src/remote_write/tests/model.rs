@@ -34,6 +34,7 @@ pub(super) fn endpoint() -> Endpoint {
         protobuf_message: ProtobufMessage::Version1,
         compression: CompressionChoice::Snappy,
         send_exemplars: false,
+        send_native_histograms: true,
         send_metadata: false,
         metadata_interval_ms: 60_000,
         queue: QueueConfig {

@@ -93,7 +93,7 @@ proptest! {
         let compression = if zstd { Compression::Zstd } else { Compression::Snappy };
         let mut both = Both::new(&endpoint, compression);
         let mut compressor = Compressor::new();
-        let options = Options { exemplars, bytes_max, timestamp_ms_min: min };
+        let options = Options { exemplars, bytes_max, timestamp_ms_min: min, ..Options::default() };
         // Some requests hold less than the one before, whose symbols are there.
         for pick in again {
             for (index, plain) in plains.iter().enumerate() {

@@ -5,6 +5,7 @@
 //! senders wait when it is full.
 
 use super::cache::Cache;
+use super::figures::{Operation, StoreCounters};
 use super::{Applied, Change, Configs, Outcome, Request, StoreError, StoreHandle, StoreState};
 use std::future::Future;
 use std::sync::Arc;
@@ -22,6 +23,9 @@ const NEWS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A kind of store. It publishes what it holds by a [`Publisher`] of its own.
 pub(super) trait Backend: Send + Sync + 'static {
+    /// What it is called in metrics.
+    const KIND: &'static str;
+
     /// What it holds now.
     fn read(&self) -> impl Future<Output = Result<Arc<Configs>, StoreError>> + Send;
 
@@ -37,7 +41,10 @@ pub(super) trait Backend: Send + Sync + 'static {
 
 /// Where a store says what it holds.
 #[derive(Debug, Clone)]
-pub(super) struct Publisher(Arc<watch::Sender<StoreState>>);
+pub(super) struct Publisher {
+    state: Arc<watch::Sender<StoreState>>,
+    counters: Arc<StoreCounters>,
+}
 
 impl Publisher {
     /// Nothing is known yet.
@@ -46,17 +53,21 @@ impl Publisher {
             last_error: "the store has not answered yet".to_owned(),
             ..StoreState::default()
         };
-        Self(Arc::new(watch::Sender::new(state)))
+        Self {
+            state: Arc::new(watch::Sender::new(state)),
+            counters: Arc::default(),
+        }
     }
 
     /// What is published.
     pub(super) fn state(&self) -> watch::Receiver<StoreState> {
-        self.0.subscribe()
+        self.state.subscribe()
     }
 
     /// What it held when it last answered.
     pub(super) fn last_known(&self, configs: Arc<Configs>) {
-        self.0.send_modify(|state| state.configs = configs);
+        self.counters.set_from_disk(*configs != Configs::default());
+        self.state.send_modify(|state| state.configs = configs);
     }
 
     /// The store answers, and holds this.
@@ -64,7 +75,7 @@ impl Publisher {
     /// A store that is empty although it held something, and whose revisions begin anew, has lost
     /// its data; what it last held stays known until there is something in it.
     pub(super) fn configs(&self, configs: Arc<Configs>) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let known = state.configs.by_name.len();
             let is_wiped = configs.by_name.is_empty()
                 && known > 0
@@ -77,6 +88,8 @@ impl Publisher {
                 );
                 return set_error(state, error);
             }
+            self.counters.succeeded();
+            self.counters.set_from_disk(false);
             let is_news = !state.is_connected || state.configs != configs;
             if !state.is_connected {
                 info!(
@@ -98,7 +111,7 @@ impl Publisher {
 
     /// What it holds has changed, whether it answers or not.
     pub(super) fn news(&self, configs: Arc<Configs>) {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             let is_news = state.configs != configs;
             if is_news {
                 state.configs = configs;
@@ -109,7 +122,8 @@ impl Publisher {
 
     /// The store does not answer; what is known stays so.
     pub(super) fn lost(&self, reason: String) {
-        self.0.send_if_modified(|state| set_error(state, reason));
+        self.state
+            .send_if_modified(|state| set_error(state, reason));
     }
 }
 
@@ -128,8 +142,8 @@ fn set_error(state: &mut StoreState, error: String) -> bool {
 
 /// Starts the task of a store. It ends when nobody has a handle any more. With a cache, what the
 /// store last held is known at once.
-pub(super) fn start(
-    backend: impl Backend,
+pub(super) fn start<B: Backend>(
+    backend: B,
     publisher: Publisher,
     cache: Option<Cache>,
 ) -> StoreHandle {
@@ -145,14 +159,26 @@ pub(super) fn start(
         tokio::spawn(cache.follow(publisher.state()));
     }
     let (requests, questions) = mpsc::channel(REQUESTS_MAX);
-    let state = publisher.state();
-    tokio::spawn(run(Arc::new(backend), state.clone(), questions));
-    StoreHandle { requests, state }
+    let (state, counters) = (publisher.state(), publisher.counters);
+    let running = run(
+        Arc::new(backend),
+        state.clone(),
+        counters.clone(),
+        questions,
+    );
+    tokio::spawn(running);
+    StoreHandle {
+        requests,
+        state,
+        kind: B::KIND,
+        counters,
+    }
 }
 
 async fn run(
     backend: Arc<impl Backend>,
     state: watch::Receiver<StoreState>,
+    counters: Arc<StoreCounters>,
     mut questions: mpsc::Receiver<Request>,
 ) {
     let watching = {
@@ -164,19 +190,22 @@ async fn run(
         let Some(request) = questions.recv().await else {
             break;
         };
-        let (backend, state) = (backend.clone(), state.clone());
+        let (backend, state, counters) = (backend.clone(), state.clone(), counters.clone());
         tokio::spawn(async move {
             // Who asked may have gone.
             match request {
                 Request::Apply { changes, answer } => {
                     let applied = backend.apply(changes).await;
+                    counters.answered(Operation::Apply, &applied);
                     if let Ok(applied) = &applied {
                         await_news(applied, state).await;
                     }
                     let _ = answer.send(applied);
                 }
                 Request::Read(answer) => {
-                    let _ = answer.send(backend.read().await);
+                    let read = backend.read().await;
+                    counters.answered(Operation::Read, &read);
+                    let _ = answer.send(read);
                 }
             }
             drop(place);

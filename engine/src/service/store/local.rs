@@ -65,6 +65,8 @@ impl Local {
 }
 
 impl Backend for Local {
+    const KIND: &'static str = "local";
+
     async fn read(&self) -> Result<Arc<Configs>, StoreError> {
         self.with_disk(|inner, path, publisher| {
             inner.log(path, publisher)?;

@@ -4,10 +4,11 @@
 //! A store is driven by one task on the control thread; everything else holds a [`StoreHandle`].
 //!
 //! In reading order: what a batch does (`plan`); how a store is kept on this node's disk (`record`,
-//! `frames`, `files`, `log`, `cache`); the task (`keeper`); the kinds of stores.
+//! `frames`, `files`, `log`, `cache`); the task (`keeper`, `figures`); the kinds of stores.
 
 mod cache;
 mod etcd;
+mod figures;
 mod files;
 mod frames;
 mod gossip;
@@ -19,6 +20,8 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+pub use figures::StoreCounters;
+pub(crate) use figures::StoreFigures;
 pub(crate) use gossip::GossipLinks;
 
 use super::settings::{StoreKind, StoreSettings};
@@ -178,6 +181,10 @@ pub struct StoreHandle {
     pub requests: mpsc::Sender<Request>,
     /// What is known; changes whenever the store tells of a change.
     pub state: watch::Receiver<StoreState>,
+    /// What kind of store it is.
+    pub kind: &'static str,
+    /// What its task counts.
+    pub counters: Arc<StoreCounters>,
 }
 
 impl StoreHandle {
@@ -232,6 +239,19 @@ impl StorePlace {
     fn file(&self, name: &str) -> PathBuf {
         self.storage_path.join("service").join(name)
     }
+}
+
+/// What is stored after these changes.
+///
+/// # Errors
+/// A condition does not hold: nothing has changed.
+pub(crate) fn made(configs: &Configs, changes: &[Change]) -> Result<Configs, StoreError> {
+    let stored = |name: &str| configs.by_name.get(name).map(|one| &**one);
+    let outcomes = plan::plan(stored, changes)?;
+    let mut configs = configs.clone();
+    let revision = configs.revision + 1;
+    plan::make(&mut configs, changes, &outcomes, revision);
+    Ok(configs)
 }
 
 /// Starts a store. To be called on the control thread's runtime. What the store last held is known

@@ -288,3 +288,38 @@ fn a_store_that_lost_its_data_stops_nothing() {
     publisher.configs(empty(4));
     assert_eq!(state.borrow().configs, empty(4), "emptied by somebody");
 }
+
+#[test]
+fn what_is_asked_is_counted_and_what_is_known_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    runtime.block_on(async {
+        let store = start_local(&place(folder.path()));
+        let figures = store.figures();
+        assert_eq!((figures.kind, figures.is_connected), ("local", true));
+        assert!(figures.succeeded_ms.is_some() && !figures.is_from_disk);
+        store.apply(vec![put("a", "12345")]).await.unwrap();
+        store.apply(vec![put("bc", "1")]).await.unwrap();
+        store.apply(vec![delete("d")]).await.unwrap_err();
+        store.read().await.unwrap();
+        let figures = store.figures();
+        assert_eq!((figures.entries, figures.bytes), (2, 9));
+        assert_eq!(figures.revision, 2);
+        let counted = figures.operations.iter().filter(|one| one.2 > 0);
+        let counted: Vec<_> = counted.copied().collect();
+        let expected = [
+            ("read", "ok", 1),
+            ("apply", "ok", 2),
+            ("apply", "missing", 1),
+        ];
+        assert_eq!(counted, expected);
+        // A file that cannot be read to its end is what the disk holds, and no more.
+        let file = place(folder.path()).file("local");
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[30] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        let figures = start_local(&place(folder.path())).figures();
+        assert!(figures.is_from_disk && !figures.is_connected);
+        assert_eq!(figures.succeeded_ms, None);
+    });
+}

@@ -1,6 +1,7 @@
 //! The cluster's paths asked by HTTP, with a control loop and another node that are played.
 
 use super::*;
+use crate::server::{Sites, serve};
 
 /// Another node that says how all of its targets are, and how much it logs.
 #[derive(Debug)]
@@ -89,8 +90,9 @@ impl Api {
             lifecycle,
             ..ApiOptions::default()
         };
-        let api = router(queries, options, Arc::default());
-        tokio::spawn(async move { axum::serve(listener, api).await });
+        let sites = Sites::load(None).unwrap();
+        let api = router(queries, options, Arc::default(), sites.clone());
+        tokio::spawn(serve(listener, api, sites));
         Self {
             url,
             client: reqwest::Client::new(),

@@ -12,7 +12,7 @@ use ringscrape_cluster::member::{
 use ringscrape_cluster::state::messages::{Crash, Side};
 use ringscrape_cluster::state::snapshot::{self, CrashStatus, MemberStatus, Snapshot};
 use ringscrape_cluster::view::Active;
-use ringscrape_cluster::{Timeline, View};
+use ringscrape_cluster::{Replica, Timeline, View};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 mod http;
+mod replicas;
 
 const NOW_MS: i64 = 1_800_000_000_000;
 
@@ -168,13 +169,14 @@ fn reasons() {
         key: some_targets(1)[0].key.0,
         job: JobId::new("node"),
         zone: ZoneId::NONE,
+        replica: Replica::ONLY,
         samples_per_s: 900,
     }]
     .into();
     let text = why(view(&[("a", heavy), ("b", stage(true, 1, 1))]));
     assert!(text.contains("900 samples/s"), "{text}");
     let mut level = stage(true, 1, 1);
-    level.heavy = [HeavyTarget::rest(ZoneId::NONE, 5_000)].into();
+    level.heavy = [HeavyTarget::rest(ZoneId::NONE, 0, 5_000)].into();
     let text = why(view(&[("a", level), ("b", stage(true, 1, 1))]));
     assert!(text.contains("at one level of samples for all"), "{text}");
 }
@@ -183,11 +185,13 @@ fn reasons() {
 fn zoned(members: &[(&str, &str, u32)]) -> Fleet {
     let mut fleet = fleet(None, 1);
     let mut target = (*fleet.targets[0]).clone();
-    (target.zone, target.zone_name) = (ZoneId::new("eu"), "eu".into());
+    target.zone_name = "eu".into();
+    target.spot.zone = ZoneId::new("eu");
     let listed = HeavyTarget {
-        key: target.place.0,
+        key: target.spot.key.0,
         job: target.job,
-        zone: target.zone,
+        zone: target.spot.zone,
+        replica: Replica::ONLY,
         samples_per_s: 900,
     };
     fleet.targets = vec![Arc::new(target)];

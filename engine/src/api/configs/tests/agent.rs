@@ -366,3 +366,18 @@ async fn without_the_service_targets_and_instances_answer() {
         2
     );
 }
+
+#[tokio::test]
+async fn lists_of_logs_are_empty() {
+    let api = Api::start(Setup {
+        targets: two_targets,
+        ..Setup::default()
+    })
+    .await;
+    api.put("config", &with_job("mine")).await;
+    for path in ["logs/instances", "logs/targets"] {
+        let answer = api.get(path).await;
+        let wanted = json!({"status": "success", "data": []});
+        assert_eq!((answer.status, answer.json()), (200, wanted), "{path}");
+    }
+}

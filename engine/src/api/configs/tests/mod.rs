@@ -3,6 +3,7 @@
 
 mod added;
 mod agent;
+mod races;
 mod store;
 
 pub(super) use store::configs;
@@ -11,7 +12,9 @@ use store::{Memory, Mode};
 use super::{Access, Service, Shared, Validate};
 use crate::api::{ApiOptions, Query, TargetStatus, TargetsView, router};
 use crate::config::Config;
+use crate::server::{Sites, serve};
 use crate::service::instance::InstanceRules;
+use crate::service::reader::Reader;
 use crate::service::status::{NodeConfig, NodeConfigs};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,7 +37,7 @@ impl Lines {
 }
 
 impl Validate for Lines {
-    fn jobs(&self, _: &str, text: &str) -> Result<Vec<String>, Vec<String>> {
+    fn jobs(&self, _: &Arc<str>, text: &Arc<str>) -> Result<Vec<String>, Vec<String>> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         if text.contains("bad") {
             return Err(vec!["bad".to_owned()]);
@@ -142,7 +145,7 @@ impl Api {
         let memory = Memory::start(setup.mode);
         let service = setup.is_on.then(|| Service {
             store: memory.handle.clone(),
-            rules: Arc::new(rules()),
+            rules: Arc::new(Reader::new(rules())),
             access: Arc::new(setup.access),
             is_readable: false,
             is_embedded: setup.is_embedded,
@@ -171,9 +174,9 @@ impl Api {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::<Shared>::default();
-        let api = router(queries, setup.options, shared.clone())
-            .into_make_service_with_connect_info::<std::net::SocketAddr>();
-        tokio::spawn(async move { axum::serve(listener, api).await });
+        let sites = Sites::load(None).unwrap();
+        let api = router(queries, setup.options, shared.clone(), sites.clone());
+        tokio::spawn(serve(listener, api, sites));
         Self {
             url,
             client: reqwest::Client::new(),

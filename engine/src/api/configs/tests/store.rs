@@ -4,7 +4,9 @@ use crate::service::store::{
     Applied, Change, Condition, Configs, Origin, Outcome, Request, StoreError, StoreHandle,
     StoreState, StoredConfig,
 };
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 
 /// How the store answers.
@@ -19,6 +21,10 @@ pub(super) enum Mode {
 /// The store.
 pub(super) struct Memory {
     pub(super) handle: StoreHandle,
+    /// Changes by way of another node, each made just before one of this node's and told of later.
+    pub(super) overtaking: Arc<Mutex<VecDeque<Change>>>,
+    /// All of them before the next one of this node's.
+    pub(super) overtaking_at_once: Arc<AtomicBool>,
 }
 
 /// Configurations with these texts, at revisions from 1.
@@ -56,11 +62,21 @@ impl Memory {
             ..StoreState::default()
         };
         let (told, state) = watch::channel(first);
+        let overtaking = Arc::<Mutex<VecDeque<Change>>>::default();
+        let others = overtaking.clone();
+        let overtaking_at_once = Arc::<AtomicBool>::default();
+        let at_once = overtaking_at_once.clone();
         tokio::spawn(async move {
+            let mut now = told.borrow().configs.clone();
             while let Some(request) = asked.recv().await {
-                let now = told.borrow().configs.clone();
+                let is_read = matches!(request, Request::Read(_));
+                for change in overtaking_now(&others, is_read, &at_once) {
+                    let mut next = (*now).clone();
+                    apply(&mut next, vec![change]).unwrap();
+                    now = next.into();
+                }
                 match (request, error_of(mode)) {
-                    (Request::Read(answer), None) => drop(answer.send(Ok(now))),
+                    (Request::Read(answer), None) => drop(answer.send(Ok(now.clone()))),
                     (Request::Read(answer), Some(error)) => drop(answer.send(Err(error))),
                     (Request::Apply { answer, .. }, Some(error)) => drop(answer.send(Err(error))),
                     (Request::Apply { changes, answer }, None) => {
@@ -71,16 +87,38 @@ impl Memory {
                         drop(answer.send(applied));
                         tokio::task::yield_now().await;
                         if is_made {
-                            told.send_modify(|state| state.configs = next.into());
+                            now = next.into();
+                            told.send_modify(|state| state.configs = now.clone());
                         }
                     }
                 }
             }
         });
         Self {
-            handle: StoreHandle { requests, state },
+            handle: StoreHandle {
+                requests,
+                state,
+                kind: "memory",
+                counters: Arc::default(),
+            },
+            overtaking,
+            overtaking_at_once,
         }
     }
+}
+
+fn overtaking_now(
+    others: &Mutex<VecDeque<Change>>,
+    is_read: bool,
+    at_once: &AtomicBool,
+) -> Vec<Change> {
+    let mut others = others.lock().unwrap();
+    let count = match at_once.load(Ordering::Relaxed) {
+        _ if is_read => 0,
+        true => others.len(),
+        false => others.len().min(1),
+    };
+    others.drain(..count).collect()
 }
 
 fn apply(configs: &mut Configs, changes: Vec<Change>) -> Result<Applied, StoreError> {

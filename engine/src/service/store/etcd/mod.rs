@@ -138,6 +138,8 @@ impl Etcd {
 }
 
 impl Backend for Etcd {
+    const KIND: &'static str = "etcd";
+
     async fn read(&self) -> Result<Arc<Configs>, StoreError> {
         let listing = self.list_whole().await.map_err(unread)?;
         Ok(Arc::new(listing.configs))

@@ -9,6 +9,7 @@ mod disk;
 mod links;
 mod packing;
 mod rounds;
+mod saved;
 
 pub(crate) use links::GossipLinks;
 
@@ -21,7 +22,7 @@ use crate::gossip::StoreQuestion;
 use disk::Disk;
 use links::Links;
 use ringscrape_cluster::store::{
-    Answer, BATCH_BYTES_MAX, Entry, Lost, Members, Question, REMOVAL_LIFETIME_MS,
+    Answer, BATCH_BYTES_MAX, Entry, Held, Lost, Meeting, Members, Question, REMOVAL_LIFETIME_MS,
 };
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,6 +74,8 @@ impl Gossip {
 }
 
 impl Backend for Gossip {
+    const KIND: &'static str = "gossip";
+
     async fn read(&self) -> Result<Arc<Configs>, StoreError> {
         let members = self.0.members().await?;
         self.0.catch_up(&members).await?;
@@ -89,9 +92,15 @@ impl Backend for Gossip {
 }
 
 impl Shared {
+    /// Who counts, those of the last hour among them.
     async fn members(&self) -> Result<Members, StoreError> {
         let members = self.links.members().await;
-        members.map_err(StoreError::NotConnected)
+        let mut members = members.map_err(StoreError::NotConnected)?;
+        self.with_disk(|disk, _| {
+            disk.complete(&mut members, clock::now_ms());
+            Ok(members)
+        })
+        .await
     }
 
     /// Does what has to wait for the disk; publishes what it changed.
@@ -117,28 +126,35 @@ impl Shared {
 
     async fn apply(self: &Arc<Self>, changes: Vec<Change>) -> Result<Applied, StoreError> {
         let members = self.members().await?;
-        self.catch_up(&members).await?;
-        let planned = self.with_disk(move |disk, _| write(disk, &changes)).await?;
-        let (applied, entries) = planned;
+        let life = self.catch_up(&members).await?;
+        let planned = self.with_disk(move |disk, _| {
+            disk.check_life(life)?;
+            write(disk, &changes)
+        });
+        let (applied, entries) = planned.await?;
         if entries.is_empty() {
             return Ok(applied);
         }
-        self.spread(&members, entries).await?;
+        self.spread(&members, entries, applied.revision).await?;
         Ok(applied)
     }
 
     /// Takes what another member has.
-    async fn take(&self, entries: Vec<Arc<Entry>>) -> Result<(), StoreError> {
+    async fn take(&self, entries: Vec<Held>) -> Result<(), StoreError> {
         let taken = self.with_disk(move |disk, _| {
-            let verdict = disk.replica.judge(entries, clock::now_ms());
+            let verdict = disk.replica.judge(entries);
             disk.store(&verdict).map_err(unwritten)
         });
         report(&taken.await?);
         Ok(())
     }
 
-    async fn forget(&self) -> Result<(), StoreError> {
-        self.with_disk(|disk, _| {
+    /// Forgets what it had in this life; several members may find it stale at once.
+    async fn forget(&self, life: u64) -> Result<(), StoreError> {
+        self.with_disk(move |disk, _| {
+            if disk.life != life {
+                return Ok(());
+            }
             warn!(
                 file = %disk.path().display(),
                 days = REMOVAL_LIFETIME_MS / 86_400_000,
@@ -154,38 +170,48 @@ impl Shared {
     async fn answer(&self, question: Question) -> Answer {
         let answered = self.with_disk(|disk, _| match question {
             Question::Compare(theirs) => {
-                let now_ms = clock::now_ms();
-                if disk.replica.finds_stale(theirs.mark_ms) {
-                    return Ok((Answer::Stale, Vec::new()));
-                }
-                let answer = match disk.replica.differences(&theirs, now_ms) {
-                    None => Answer::Equal,
-                    Some(known) => Answer::Different {
-                        digest: disk.replica.digest(now_ms),
-                        known,
+                let answer = match disk.replica.meet(&theirs) {
+                    Meeting::TheyAreStale => Answer::Stale,
+                    Meeting::WeAreStale => Answer::Failed(
+                        "this node was away for too long, and has to forget first".to_owned(),
+                    ),
+                    Meeting::Good => match disk.replica.differences(&theirs) {
+                        None => {
+                            disk.is_compared = true;
+                            Answer::Equal
+                        }
+                        Some(known) => Answer::Different {
+                            digest: disk.replica.digest(),
+                            known,
+                        },
                     },
                 };
                 Ok((answer, Vec::new()))
             }
             Question::Exchange {
-                mark_ms,
+                mark,
                 entries,
                 wanted,
             } => {
-                if disk.replica.finds_stale(mark_ms) {
+                if disk.replica.finds_stale(mark, &entries) {
                     return Ok((Answer::Stale, Vec::new()));
                 }
-                let verdict = disk.replica.judge(entries, clock::now_ms());
+                if mark.is_none() && !disk.is_compared {
+                    // Its vote for a write: it would be void if this node had to forget.
+                    let reason = "this node has not compared with another one yet";
+                    return Ok((Answer::Failed(reason.to_owned()), Vec::new()));
+                }
+                let verdict = disk.replica.judge(entries);
                 let lost = disk.store(&verdict).map_err(unwritten)?;
                 let mut bytes = 0;
-                let entries = wanted.iter().filter_map(|name| disk.replica.get(name));
+                let entries = wanted.iter().filter_map(|name| disk.replica.held(name));
                 // More than was asked for, because it grew meanwhile: the rest comes later.
-                let entries = entries.take_while(|entry| {
-                    bytes += entry.bytes();
+                let entries = entries.take_while(|held| {
+                    bytes += held.entry.bytes();
                     bytes <= ANSWER_BYTES_MAX
                 });
                 let answer = Answer::Stored {
-                    entries: entries.cloned().collect(),
+                    entries: entries.collect(),
                     beaten: verdict.beaten,
                 };
                 Ok((answer, lost))
@@ -236,7 +262,8 @@ fn write(disk: &mut Disk, changes: &[Change]) -> Result<(Applied, Vec<Arc<Entry>
             return Err(StoreError::Refused(reason));
         }
     }
-    let verdict = disk.replica.judge(entries.clone(), clock::now_ms());
+    let written = entries.iter().cloned().map(Held::from);
+    let verdict = disk.replica.judge(written.collect());
     disk.store(&verdict).map_err(unwritten)?;
     let revision = disk.replica.revision();
     Ok((Applied { revision, outcomes }, entries))

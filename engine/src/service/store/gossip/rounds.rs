@@ -1,11 +1,10 @@
 //! Comparing with other members, all the time and before each write, and sending them writes.
 
 use super::{Shared, packing};
-use crate::clock;
 use crate::service::store::StoreError;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use ringscrape_cluster::store::{Answer, Entry, Members, Question};
+use ringscrape_cluster::store::{Answer, Entry, Meeting, Members, Question};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,42 +20,58 @@ const ROUND_PAUSE: Duration = Duration::from_secs(1);
 /// Members that are compared with in one round, each round others.
 const PEERS_PER_ROUND: usize = 3;
 /// After so many rounds a majority is compared with, and old removals are forgotten.
-const ROUNDS_PER_MARK: u64 = 60;
+const ROUNDS_PER_TOUCH: u64 = 60;
+/// A pause between two such comparisons counts at most for so long.
+const TOUCH_MAX: Duration = Duration::from_secs(300);
 /// Exchanges with one member in a row.
 const EXCHANGES_MAX: u32 = 64;
 
+/// When a majority was compared with.
+#[derive(Debug, Clone, Copy)]
+struct Touch {
+    at: Instant,
+    /// The highest one known after it.
+    revision: u64,
+}
+
 impl Shared {
-    /// Makes equal what this node and another member have.
-    async fn sync(self: &Arc<Self>, peer: &Arc<str>) -> Result<(), String> {
+    /// Makes equal what this node and another member have. Returns in which life of this node.
+    pub(super) async fn sync(self: &Arc<Self>, peer: &Arc<str>) -> Result<u64, String> {
         for _ in 0..EXCHANGES_MAX {
-            let digest = self.with_disk(|disk, _| Ok(disk.replica.digest(clock::now_ms())));
-            let digest = digest.await.map_err(|error| error.to_string())?;
-            let mark_ms = digest.mark_ms;
+            let digest = self.with_disk(|disk, _| Ok((disk.life, disk.replica.digest())));
+            let (life, digest) = digest.await.map_err(|error| error.to_string())?;
+            // `None` is that of a write.
+            let mark = Some(digest.mark.unwrap_or(u64::MAX));
             let (theirs, known) = match self.ask(peer, &Question::Compare(digest)).await? {
-                Answer::Equal => return self.is_equal().await,
+                Answer::Equal => return self.is_equal(life).await,
                 Answer::Different { digest, known } => (digest, known),
                 Answer::Stale => {
-                    self.forget().await.map_err(|error| error.to_string())?;
+                    self.forget(life).await.map_err(|error| error.to_string())?;
                     continue;
                 }
                 Answer::Failed(reason) => return Err(reason),
                 Answer::Stored { .. } => return Err("an answer to another question".to_owned()),
             };
             let exchange = self.with_disk(move |disk, _| {
-                let is_stale = disk.replica.finds_stale(theirs.mark_ms);
-                let now_ms = clock::now_ms();
-                Ok((!is_stale).then(|| disk.replica.exchange(&theirs, &known, now_ms)))
+                let meeting = disk.replica.meet(&theirs);
+                Ok((meeting, disk.replica.exchange(&theirs, &known)))
             });
-            let exchange = exchange.await.map_err(|error| error.to_string())?;
-            let Some(exchange) = exchange else {
-                return Err("it was away for too long and does not know it yet".to_owned());
+            let exchange = match exchange.await.map_err(|error| error.to_string())? {
+                (Meeting::Good, exchange) => exchange,
+                (Meeting::TheyAreStale, _) => {
+                    return Err("it was away for too long and does not know it yet".to_owned());
+                }
+                (Meeting::WeAreStale, _) => {
+                    self.forget(life).await.map_err(|error| error.to_string())?;
+                    continue;
+                }
             };
             if exchange.entries.is_empty() && exchange.wanted.is_empty() {
-                // The clocks do not agree on which removals are old.
-                return Ok(());
+                // All but which removals are old.
+                return self.is_equal(life).await;
             }
             let question = Question::Exchange {
-                mark_ms,
+                mark,
                 entries: exchange.entries,
                 wanted: exchange.wanted,
             };
@@ -65,7 +80,7 @@ impl Shared {
                     let taken = self.take(entries).await;
                     taken.map_err(|error| error.to_string())?;
                 }
-                Answer::Stale => self.forget().await.map_err(|error| error.to_string())?,
+                Answer::Stale => self.forget(life).await.map_err(|error| error.to_string())?,
                 Answer::Failed(reason) => return Err(reason),
                 _ => return Err("an answer to another question".to_owned()),
             }
@@ -73,16 +88,13 @@ impl Shared {
         Err("they write faster than they are caught up with".to_owned())
     }
 
-    /// What this node has is what another member has.
-    async fn is_equal(&self) -> Result<(), String> {
-        let published = self.with_disk(|disk, publisher| {
-            if !disk.is_whole {
-                disk.is_whole = true;
-                publisher.news(disk.configs.clone());
-            }
-            Ok(())
+    /// What this node had in this life is what another member has.
+    async fn is_equal(&self, life: u64) -> Result<u64, String> {
+        let noted = self.with_disk(move |disk, _| {
+            disk.is_compared |= disk.life == life;
+            Ok(life)
         });
-        published.await.map_err(|error| error.to_string())
+        noted.await.map_err(|error| error.to_string())
     }
 
     async fn ask(&self, peer: &Arc<str>, question: &Question) -> Result<Answer, String> {
@@ -101,8 +113,9 @@ impl Shared {
             .ok_or_else(unreadable)
     }
 
-    /// Has all that a majority had when this was called.
-    pub(super) async fn catch_up(self: &Arc<Self>, members: &Members) -> Result<(), StoreError> {
+    /// Has all that a majority had when this was called. Returns in which life of this node.
+    pub(super) async fn catch_up(self: &Arc<Self>, members: &Members) -> Result<u64, StoreError> {
+        let mut life = self.with_disk(|disk, _| Ok(disk.life)).await?;
         let mut ballot = members.ballot();
         ballot.give(self.links.me());
         let mut reasons = Vec::new();
@@ -115,7 +128,17 @@ impl Shared {
         let until = Instant::now() + MAJORITY_PATIENCE;
         while !ballot.is_won() {
             match tokio::time::timeout_at(until, syncs.next()).await {
-                Ok(Some((peer, Ok(())))) => ballot.give(peer),
+                Ok(Some((peer, Ok(of_life)))) => {
+                    if of_life > life {
+                        // What was equal to others before is forgotten.
+                        life = of_life;
+                        ballot = members.ballot();
+                        ballot.give(self.links.me());
+                    }
+                    if of_life == life {
+                        ballot.give(peer);
+                    }
+                }
                 Ok(Some((peer, Err(reason)))) => reasons.push(format!("{peer}: {reason}")),
                 Ok(None) | Err(_) => {
                     let reason = format!("{} answered; {}", ballot.score(), reasons.join("; "));
@@ -123,14 +146,39 @@ impl Shared {
                 }
             }
         }
-        Ok(())
+        self.with_disk(move |disk, publisher| {
+            disk.check_life(life)?;
+            if !disk.is_whole {
+                disk.is_whole = true;
+                publisher.news(disk.configs.clone());
+            }
+            Ok(life)
+        })
+        .await
+    }
+
+    /// Publishes what this node has, if it is whole: as long as it is not, what was published
+    /// before stays in force.
+    pub(super) async fn publish(self: &Arc<Self>, members: &Members) -> Result<(), StoreError> {
+        if !self.with_disk(|disk, _| Ok(disk.is_whole)).await? {
+            self.catch_up(members).await?;
+        }
+        self.with_disk(|disk, publisher| {
+            if disk.is_whole {
+                publisher.configs(disk.configs.clone());
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Sends entries that are on this node's disk to all others, and waits for a majority.
+    /// `revision` is theirs.
     pub(super) async fn spread(
         self: &Arc<Self>,
         members: &Members,
         entries: Vec<Arc<Entry>>,
+        revision: u64,
     ) -> Result<(), StoreError> {
         let mut ballot = members.ballot();
         ballot.give(self.links.me());
@@ -163,7 +211,12 @@ impl Shared {
                 }
                 Ok(Some((peer, Ok(_)))) => reasons.push(format!("{peer}: another answer")),
                 Ok(None) | Err(_) => {
-                    let reason = format!("{} have it; {}", ballot.score(), reasons.join("; "));
+                    // The audit log has it: should it appear, or lose, it is named by its revision.
+                    let reason = format!(
+                        "revision {revision}: {} have it; {}",
+                        ballot.score(),
+                        reasons.join("; ")
+                    );
                     return Err(StoreError::Unconfirmed(reason));
                 }
             }
@@ -179,18 +232,12 @@ impl Shared {
     pub(super) async fn keep_up(self: &Arc<Self>) {
         let mut round = 0_u64;
         let mut next_peer = 0;
+        let mut touch = None;
         loop {
-            let members = self.links.members().await;
+            let members = self.members().await;
             match &members {
                 Ok(members) if members.is_majority_present() => {
-                    let published = self.with_disk(|disk, publisher| {
-                        match disk.is_whole {
-                            true => publisher.configs(disk.configs.clone()),
-                            false => publisher.lost("others are to be caught up with".to_owned()),
-                        }
-                        Ok(())
-                    });
-                    if let Err(error) = published.await {
+                    if let Err(error) = self.publish(members).await {
                         self.publisher.lost(error.to_string());
                     }
                 }
@@ -200,19 +247,14 @@ impl Shared {
                     members.counted.len(),
                     members.majority()
                 )),
-                Err(reason) => self.publisher.lost(reason.clone()),
+                Err(StoreError::NotConnected(reason)) => self.publisher.lost(reason.clone()),
+                Err(error) => self.publisher.lost(error.to_string()),
             }
             if let Ok(members) = members {
                 self.round(&members, &mut next_peer).await;
-                // A node that has just started catches up and marks it at once.
-                if round.is_multiple_of(ROUNDS_PER_MARK) && self.catch_up(&members).await.is_ok() {
-                    let marked = self.with_disk(|disk, _| {
-                        disk.mark(clock::now_ms());
-                        Ok(())
-                    });
-                    if let Err(error) = marked.await {
-                        debug!(%error, "not marked");
-                    }
+                // A node that has just started catches up at once.
+                if round.is_multiple_of(ROUNDS_PER_TOUCH) {
+                    self.touch(&members, &mut touch).await;
                 }
             }
             round += 1;
@@ -221,6 +263,27 @@ impl Shared {
                 // Not in a tight loop.
                 () = self.is_behind.notified() => tokio::time::sleep(ROUND_PAUSE / 20).await,
             }
+        }
+    }
+
+    /// Catches up with a majority; then time counts, and it has all that was confirmed up to what
+    /// was the highest revision at the last time. Not now: who is writing may have looked before.
+    async fn touch(self: &Arc<Self>, members: &Members, last: &mut Option<Touch>) {
+        if self.catch_up(members).await.is_err() {
+            return;
+        }
+        let at = Instant::now();
+        let before = *last;
+        let noted = self.with_disk(move |disk, _| {
+            if let Some(before) = before {
+                let elapsed = (at - before.at).min(TOUCH_MAX);
+                disk.in_touch(before.revision, elapsed.as_millis() as u64);
+            }
+            Ok(disk.replica.revision())
+        });
+        match noted.await {
+            Ok(revision) => *last = Some(Touch { at, revision }),
+            Err(error) => debug!(%error, "the time is not counted"),
         }
     }
 

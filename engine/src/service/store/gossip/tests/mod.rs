@@ -1,5 +1,6 @@
 //! Stores of several nodes with links in memory that can be cut.
 
+mod lives;
 mod threads;
 
 use super::links::Later;
@@ -49,6 +50,7 @@ impl Net {
                 .count(),
             others: all.into_iter().filter(|name| **name != *me).collect(),
             counted,
+            ..Members::default()
         }
     }
 }
@@ -278,33 +280,45 @@ async fn a_write_that_no_majority_stored_is_not_confirmed_and_may_appear() {
     a.store.apply(put("x", "2", Condition::None)).await.unwrap();
 }
 
+fn take(disk: &mut Disk, entries: &[Arc<Entry>]) {
+    let held = entries.iter().cloned().map(Held::from).collect();
+    let verdict = disk.replica.judge(held);
+    disk.store(&verdict).unwrap();
+}
+
 #[tokio::test]
 async fn a_node_that_was_away_for_too_long_forgets_what_it_had() {
     let net = Arc::new(Net::default());
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let mut disk = Disk::new(file_in(&folder), "c".into());
-    disk.open().unwrap();
-    let (_, entries) = write(&mut disk, &put("removed", "1", Condition::None)).unwrap();
-    assert_eq!(entries.len(), 1);
-    disk.mark(clock::now_ms() - REMOVAL_LIFETIME_MS - 1_000);
-    drop(disk);
-    let [a, b] = ["a", "b"].map(|name| Node::start(&net, name));
-    a.store.apply(put("x", "1", Condition::None)).await.unwrap();
-    for node in [&a, &b] {
-        node.until("marked", |state| state.is_connected).await;
-    }
-    // Both are in touch with a majority by now, and have written that down.
-    let marked = |node: &Node| {
-        let copy = tempfile::tempdir().unwrap();
-        let file = copy.path().join("gossip");
-        std::fs::copy(file_in(&node.folder), &file).unwrap();
-        let mut disk = Disk::new(file, "reader".into());
+    let folders = [(); 3].map(|()| Arc::new(tempfile::tempdir().unwrap()));
+    let names = ["a", "b", "c"];
+    let mut disks = Vec::new();
+    for (name, folder) in names.iter().zip(&folders) {
+        let mut disk = Disk::new(file_in(folder), (*name).into());
         disk.open().unwrap();
-        disk.replica.mark_ms().is_some()
-    };
-    while !marked(&a) || !marked(&b) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        disks.push(disk);
     }
+    let (made, entries) = write(&mut disks[0], &put("removed", "1", Condition::None)).unwrap();
+    take(&mut disks[1], &entries);
+    take(&mut disks[2], &entries);
+    let all_touch = |disks: &mut [Disk], revision, elapsed_ms| {
+        let each = disks.iter_mut();
+        each.for_each(|disk| disk.in_touch(revision, elapsed_ms));
+    };
+    all_touch(&mut disks, made.revision, 0);
+    // Without the third one.
+    let (made, entries) = write(&mut disks[0], &delete("removed")).unwrap();
+    take(&mut disks[1], &entries);
+    all_touch(&mut disks[..2], made.revision, REMOVAL_LIFETIME_MS);
+    assert_eq!(disks[0].replica.entries().count(), 0, "it is forgotten");
+    drop(disks);
+    let [folder_a, folder_b, folder] = folders;
+    let a = Node::start_with(&net, "a", folder_a);
+    let _b = Node::start_with(&net, "b", folder_b);
+    let put_x = a.store.apply(put("x", "1", Condition::None)).await;
+    assert!(
+        put_x.unwrap().revision > made.revision,
+        "also of what is forgotten"
+    );
     let c = Node::start_with(&net, "c", folder.clone());
     assert_eq!(
         c.text("removed").as_deref(),
@@ -318,6 +332,49 @@ async fn a_node_that_was_away_for_too_long_forgets_what_it_had() {
     c.until("caught up", has("x", "1")).await;
     assert!(file_in(&folder).with_extension("stale").exists());
     assert_eq!(a.store.read().await.unwrap().by_name.len(), 1);
+}
+
+#[test]
+fn ages_and_members_outlive_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || {
+        let mut disk = Disk::new(file_in(&folder), "a".into());
+        disk.open().unwrap();
+        disk
+    };
+    let mut disk = open();
+    write(&mut disk, &put("x", "1", Condition::None)).unwrap();
+    let (made, _) = write(&mut disk, &delete("x")).unwrap();
+    let half_ms = REMOVAL_LIFETIME_MS / 2;
+    disk.in_touch(made.revision, half_ms);
+    let name = |name: &str| Arc::from(name);
+    let both = || Members {
+        counted: [name("a"), name("b")].into(),
+        living: [name("a"), name("b")].into(),
+        ..Members::default()
+    };
+    disk.complete(&mut both(), 1_000);
+    // The file is written anew, too.
+    for text in ["2", "3"] {
+        let large = text.repeat(2 << 20);
+        write(&mut disk, &put("large", &large, Condition::None)).unwrap();
+    }
+    drop(disk);
+    let mut disk = open();
+    let held = disk.replica.held("x").unwrap();
+    assert_eq!((held.age_ms, held.entry.content.is_none()), (half_ms, true));
+    let past = disk.replica.past();
+    assert_eq!((past.mark, past.forgotten), (Some(made.revision), 0));
+    let mut alone = Members::default();
+    disk.complete(&mut alone, 2_000);
+    assert_eq!((alone.counted.len(), alone.present), (2, 1));
+    disk.in_touch(made.revision, half_ms);
+    assert!(disk.replica.get("x").is_none());
+    let revision = disk.replica.revision();
+    drop(disk);
+    let disk = open();
+    assert_eq!(disk.replica.past().forgotten, made.revision);
+    assert_eq!(disk.replica.revision(), revision);
 }
 
 #[tokio::test]
