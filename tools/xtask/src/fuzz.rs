@@ -16,6 +16,7 @@ pub(crate) const SECONDS: u32 = 40;
 const TARGETS: &[&str] = &[
     "text",
     "openmetrics",
+    "protobuf",
     "http_response",
     "wal_directory",
     "wal_reader",

@@ -15,9 +15,13 @@ const NEEDED: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     // Shifts the clock of a node.
     ("faketime", "faketime"),
+    // Answers for names that nodes look up.
+    ("dnsmasq", "dnsmasq-base"),
     ("victoria-metrics", "victoria-metrics"),
     // Makes certificates.
     ("openssl", "openssl"),
+    // Asks web servers.
+    ("curl", "curl"),
     // Counts instructions.
     ("valgrind", "valgrind"),
     // Compiles the fuzzing runtime and the C parts of dependencies.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
@@ -11,6 +11,7 @@ use super::agents;
 use super::classes::{Class, classify, stacks};
 use super::machine::Machine;
 use super::measure::{Bench, Load};
+use super::perf::{self, Walk};
 use crate::error::Error;
 use crate::fleet::{self, FleetArgs};
 use crate::profile::Profile;
@@ -19,8 +20,6 @@ use crate::{output, sys};
 
 const BEGIN: &str = "<!-- breakdown: written by `ringscrape load breakdown` -->";
 const END: &str = "<!-- /breakdown -->";
-/// Looks per second and core; odd, so that nothing periodic is in step with it.
-const LOOKS_PER_SECOND: u32 = 999;
 
 /// Show where the time of a sample goes. Needs `perf`.
 #[derive(Args, Clone, Debug)]
@@ -62,15 +61,7 @@ pub struct BreakdownArgs {
 /// perf is not there or may not look, the agent ended by itself, `--into` has no markers.
 pub fn run(args: BreakdownArgs) -> Result<ExitCode, Error> {
     sys::catch_signals();
-    let perf = Command::new("perf")
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output();
-    if !perf.is_ok_and(|output| output.status.success()) {
-        return Err(Error::Child(
-            "perf is not installed (Debian: apt-get install linux-perf)".into(),
-        ));
-    }
+    perf::demand()?;
     let mut agent = agents::select(std::slice::from_ref(&args.agent))?.remove(0);
     agent.identify(&[])?;
     let temporary = tempfile::tempdir().map_err(Error::io("create a temporary directory"))?;
@@ -91,7 +82,7 @@ pub fn run(args: BreakdownArgs) -> Result<ExitCode, Error> {
     bench.pause(args.warmup)?;
     let window = bench.window(args.window)?;
     let cpu_ns = (window.user_seconds + window.system_seconds) * 1e9 / window.samples.max(1) as f64;
-    let text = look(bench.process.id(), args.window, dir)?;
+    let text = perf::look(bench.process.id(), args.window, Walk::FramePointers, dir)?;
     bench.process.check()?;
     let classes: Vec<Class> = stacks(&text).iter().map(classify).collect();
     let mut counts = [0u64; Class::ALL.len()];
@@ -116,35 +107,6 @@ pub fn run(args: BreakdownArgs) -> Result<ExitCode, Error> {
         replace(path, &table)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Looks at a process for a while; gives what perf says of each moment.
-fn look(process: u32, length: Duration, dir: &Path) -> Result<String, Error> {
-    let file = dir.join("perf.data").display().to_string();
-    let (rate, seconds) = (
-        LOOKS_PER_SECOND.to_string(),
-        length.as_secs_f64().to_string(),
-    );
-    let process = process.to_string();
-    perf(&[
-        "record", "-F", &rate, "-g", "-p", &process, "-o", &file, "--", "sleep", &seconds,
-    ])?;
-    perf(&["script", "-i", &file, "-F", "comm,ip,sym"])
-}
-
-fn perf(arguments: &[&str]) -> Result<String, Error> {
-    let mut command = Command::new("perf");
-    command.args(arguments).stdin(Stdio::null());
-    let output = command.output().map_err(Error::io("start perf"))?;
-    if !output.status.success() {
-        let text = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Child(format!(
-            "perf {} failed (may this user look? see kernel.perf_event_paranoid): {}",
-            arguments[0],
-            text.trim()
-        )));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Each class with its share of the looks, as a share of the CPU time.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::log_cpu::Looks;
 use crate::fleet::Spread;
 use crate::sink::{ProtocolUse, SinkReport};
 
@@ -13,6 +14,7 @@ pub(super) struct Run {
     pub(super) received: SinkReport,
     pub(super) jitter: Spread,
     pub(super) slots_missed: u64,
+    pub(super) log_looks: Option<Looks>,
     pub(super) fleet_cpu_us_per_scrape: f64,
     /// What was wrong with the process itself.
     pub(super) complaint: Option<String>,
@@ -62,6 +64,16 @@ pub struct Measured {
     pub wire_bytes_per_sample: f64,
     /// Bytes written to storage per sample.
     pub disk_bytes_per_sample: f64,
+    /// CPU of its log per sample, in ns: the log's share of the looks of all rounds, of the CPU
+    /// time; nothing if it was not looked for, or its functions are not known.
+    #[serde(default)]
+    pub log_cpu_ns_per_sample: Option<f64>,
+    /// Who looked: `perf`, or `pprof` for the agent itself; empty if nobody did.
+    #[serde(default)]
+    pub log_cpu_by: String,
+    /// Looks, and those of them in the log.
+    #[serde(default)]
+    pub log_cpu_looks: (u64, u64),
     /// Distance of a scrape from its target's grid; medians over the rounds.
     pub jitter: Spread,
     /// From a sample's timestamp to its receipt.
@@ -132,6 +144,14 @@ impl Measured {
         let each =
             |figure: &dyn Fn(&Run) -> f64| median(whole.iter().copied().map(figure).collect());
         let sum = |figure: &dyn Fn(&Run) -> u64| runs.iter().map(figure).sum::<u64>();
+        let cpu_seconds_per_million =
+            1e6 * per_sample(&|window| window.user_seconds + window.system_seconds);
+        let looks = whole.iter().filter_map(|run| run.log_looks);
+        let looks = looks.reduce(|sum, one| Looks {
+            by: one.by,
+            all: sum.all + one.all,
+            log: sum.log + one.log,
+        });
         let reasons: Vec<String> = runs.iter().filter_map(complaint).collect();
         let resident_bytes = of(&|window| window.resident_bytes as f64);
         Measured {
@@ -148,13 +168,14 @@ impl Measured {
             samples_per_second: of(&|window| window.samples as f64 / window.seconds),
             user_seconds_per_million: per_sample(&|window| window.user_seconds) * 1e6,
             system_seconds_per_million: per_sample(&|window| window.system_seconds) * 1e6,
-            cpu_seconds_per_million: per_sample(&|window| {
-                window.user_seconds + window.system_seconds
-            }) * 1e6,
+            cpu_seconds_per_million,
             resident_mib: resident_bytes / f64::from(1 << 20),
             resident_bytes_per_series: resident_bytes / series.max(1) as f64,
             wire_bytes_per_sample: per_sample(&|window| window.wire_bytes as f64),
             disk_bytes_per_sample: per_sample(&|window| window.disk_bytes as f64),
+            log_cpu_ns_per_sample: looks.map(|looks| looks.share() * cpu_seconds_per_million * 1e3),
+            log_cpu_by: looks.map_or("", |looks| looks.by).to_owned(),
+            log_cpu_looks: looks.map_or((0, 0), |looks| (looks.all, looks.log)),
             jitter: Spread {
                 p50_ms: each(&|run| run.jitter.p50_ms),
                 p99_ms: each(&|run| run.jitter.p99_ms),
@@ -252,6 +273,21 @@ mod tests {
         assert_eq!(measured.samples_per_second, 100_000.0);
         assert_eq!(measured.cold.all_targets_seconds, 6.0);
         assert_eq!((measured.verified, measured.windows.len()), (true, 3));
+        assert_eq!(measured.log_cpu_ns_per_sample, None);
+        for (run, log) in runs.iter_mut().zip([10, 40]) {
+            run.log_looks = Some(Looks {
+                by: "perf",
+                all: 100,
+                log,
+            });
+        }
+        let measured = Measured::of("x", &runs, 10);
+        assert_eq!(measured.cpu_seconds_per_million, 1.0);
+        assert_eq!(measured.log_cpu_ns_per_sample, Some(250.0));
+        assert_eq!(
+            (&*measured.log_cpu_by, measured.log_cpu_looks),
+            ("perf", (200, 50))
+        );
         runs[1].received.verified = false;
         runs[1].received.reason = "3 gaps".into();
         runs[1].received.completeness.share = 0.5;

@@ -1,11 +1,13 @@
 //! One agent and one load -> what it used in each window after a warm-up, and how it came up.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::CompareArgs;
 use super::agents::{Agent, Places};
 use super::figures::{ColdStart, Run, Window};
+use super::log_cpu;
 use crate::error::Error;
 use crate::fleet::{self, Fleet, FleetArgs};
 use crate::process::{self, Process, Usage};
@@ -38,6 +40,8 @@ pub(super) struct Bench {
     /// The second one, if it was asked for.
     pub(super) second: Option<Sink>,
     pub(super) process: Process,
+    /// Where the agent answers.
+    listen: SocketAddr,
     started: Instant,
     targets: u64,
     /// How long each part of the cold start may take.
@@ -83,12 +87,13 @@ impl Bench {
         }
         fleet::write(&config, &text)?;
         fleet::write(&scrape_config, &fleet::config(&fleet_args, &file_sd, None))?;
+        let listen = process::free_address(0)?;
         let places = Places {
             config: config.display().to_string(),
             scrape_config: scrape_config.display().to_string(),
             remote_write_url: sink.url(),
             data_dir: data.display().to_string(),
-            listen: process::free_address(0)?.to_string(),
+            listen: listen.to_string(),
         };
         let mut arguments = agent.arguments(&places);
         if let Some(second) = &second {
@@ -112,6 +117,7 @@ impl Bench {
             sink,
             second,
             process,
+            listen,
             started,
             targets: u64::from(fleet_args.targets),
             patience: 2 * fleet_args.scrape_interval + PATIENCE,
@@ -197,6 +203,11 @@ pub(super) fn run(
         windows.push(bench.window(length)?);
     }
     let slots = bench.fleet.report(Some(begin.elapsed()))?;
+    let log_looks = match args.log_cpu {
+        true => log_cpu::look(agent, bench.process.id(), bench.listen, length, dir)?,
+        false => None,
+    };
+    bench.process.check()?;
     let Bench {
         fleet,
         sink,
@@ -213,6 +224,7 @@ pub(super) fn run(
         received,
         jitter: slots.jitter,
         slots_missed: slots.slots_missed,
+        log_looks,
         fleet_cpu_us_per_scrape: served.cpu_us_per_scrape,
         complaint,
     })

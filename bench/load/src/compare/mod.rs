@@ -5,13 +5,17 @@ pub mod breakdown;
 mod classes;
 pub mod drill;
 mod figures;
+mod log_cpu;
 mod machine;
 mod measure;
+mod perf;
+mod pprof;
 pub mod saturate;
 mod search;
+mod setup;
 mod table;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +34,7 @@ pub use machine::Machine;
 
 use agents::Agent;
 use figures::Run;
+use setup::Place;
 
 /// Memory of a fleet whose targets share no bodies.
 const CACHE_UNLIKE_MIB: u32 = 768;
@@ -105,6 +110,11 @@ pub struct CompareArgs {
     /// Length of a window, in seconds.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub window_seconds: u32,
+    /// Find out as well what share of an agent's CPU time its log has: one more window a round, in
+    /// which `perf` looks at ringscrape, and Prometheus at itself. No other figure is of that
+    /// window.
+    #[arg(long)]
+    pub log_cpu: bool,
     /// Directory for the agents' data; on a real disk, or no bytes written are counted.
     #[arg(long, value_name = "PATH")]
     pub dir: Option<PathBuf>,
@@ -207,25 +217,18 @@ impl Scenario {
 /// An agent is not installed; a port or a file failed.
 pub fn run(args: CompareArgs) -> Result<ExitCode, Error> {
     sys::catch_signals();
-    let mut agents = agents::select(&args.agents)?;
-    for agent in &mut agents {
-        agent.identify(&args.agent_versions)?;
+    if args.log_cpu {
+        perf::demand()?;
     }
-    let temporary;
-    let dir = match &args.dir {
-        Some(dir) => dir.clone(),
-        None => {
-            temporary = tempfile::tempdir().map_err(Error::io("create a temporary directory"))?;
-            temporary.path().to_owned()
-        }
-    };
+    let agents = setup::agents(&args.agents, &args.agent_versions, false)?;
+    let place = Place::new(args.dir.as_deref())?;
     let mut record = Record {
         machine: Machine::here(),
         scenarios: Vec::new(),
     };
     let mut tables = String::new();
     for scenario in &args.scenarios {
-        let measurements = compare(*scenario, &agents, &args, &dir)?;
+        let measurements = compare(*scenario, &agents, &args, &place)?;
         let fleet = scenario.fleet(&args);
         let table = table::markdown(&scenario.name(), &fleet, args.rounds, &measurements.agents);
         output::say(&table)?;
@@ -252,7 +255,7 @@ fn compare(
     scenario: Scenario,
     agents: &[Agent],
     args: &CompareArgs,
-    dir: &Path,
+    place: &Place,
 ) -> Result<Measurements, Error> {
     let fleet = scenario.fleet(args);
     let mut runs: Vec<Vec<Run>> = agents.iter().map(|_| Vec::new()).collect();
@@ -267,23 +270,12 @@ fn compare(
                 fleet.series,
                 fleet.scrape_interval,
                 args.warmup.as_secs()
-                    + u64::from(args.windows * args.window_seconds)
+                    + u64::from((args.windows + u32::from(args.log_cpu)) * args.window_seconds)
                     + fleet.scrape_interval.as_secs()
             ));
-            let dir = dir.join(format!("{}-{}", scenario.name(), agent.name));
+            let dir = place.of(&format!("{}-{}", scenario.name(), agent.name));
             let run = measure::run(agent, &fleet, args, &dir);
-            if sys::signalled() {
-                let text = "stopped before all agents were measured";
-                return Err(Error::Child(text.into()));
-            }
-            runs.push(match run {
-                // What one agent does wrong costs the figures of no other one.
-                Err(Error::Child(complaint)) => {
-                    output::note(&complaint);
-                    Run::failed(&complaint)
-                }
-                run => run?,
-            });
+            runs.push(setup::outcome(run, |complaint| Run::failed(&complaint))?);
         }
     }
     let series = u64::from(fleet.targets) * u64::from(fleet.series);

@@ -8,10 +8,11 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::agents::{self, Agent};
+use super::agents::Agent;
 use super::machine::{CoreTimes, Machine};
 use super::measure::{Bench, Load};
 use super::search::Search;
+use super::setup::{self, Place};
 use crate::error::Error;
 use crate::fleet::FleetArgs;
 use crate::sink::SinkReport;
@@ -134,21 +135,14 @@ pub fn run(args: SaturateArgs) -> Result<ExitCode, Error> {
         let text = "--agent-core and --load-core must differ: saturation needs two cores";
         return Err(Error::Invalid(text.into()));
     }
-    let mut agents = agents::select(&args.agents)?;
-    for agent in &mut agents {
-        agent.identify(&args.agent_versions)?;
-    }
+    let agents = setup::agents(&args.agents, &args.agent_versions, false)?;
     let pin = format!("run on core {}", args.load_core);
     sys::pin_thread(args.load_core).map_err(Error::io(pin))?;
-    let temporary = tempfile::tempdir().map_err(Error::io("create a temporary directory"))?;
-    let dir = args
-        .dir
-        .clone()
-        .unwrap_or_else(|| temporary.path().to_owned());
+    let place = Place::new(args.dir.as_deref())?;
     let machine = Machine::here();
     let mut all = Vec::new();
     for agent in &agents {
-        let saturation = saturate(agent, &args, &dir.join(&agent.name))?;
+        let saturation = saturate(agent, &args, &place.of(&agent.name))?;
         output::say(&markdown(&saturation, &args))?;
         all.push(saturation);
     }

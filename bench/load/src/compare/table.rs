@@ -52,6 +52,14 @@ const ROWS: &[Row] = &[
         Some(|m| m.disk_bytes_per_sample),
     ),
     (
+        "log's CPU, ns per sample",
+        |m| match m.log_cpu_ns_per_sample {
+            Some(ns) => format!("{ns:.0} ({})", m.log_cpu_by),
+            None => String::new(),
+        },
+        Some(|m| m.log_cpu_ns_per_sample.unwrap_or(f64::NAN)),
+    ),
+    (
         "slot jitter p50 / p99, ms",
         |m| format!("{:.2} / {:.2}", m.jitter.p50_ms, m.jitter.p99_ms),
         Some(|m| m.jitter.p99_ms),

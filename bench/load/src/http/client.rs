@@ -14,13 +14,25 @@ const BODY_BYTES_MAX: u64 = 256 << 20;
 /// # Errors
 /// `Http` with what came instead: no connection, a timeout of 5 s, another status.
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Vec<u8>, Error> {
+    get_within(address, path, TIMEOUT)
+}
+
+/// Same, from a peer that needs up to `patience` for its answer.
+///
+/// # Errors
+/// As `get`.
+pub(crate) fn get_within(
+    address: SocketAddr,
+    path: &str,
+    patience: Duration,
+) -> Result<Vec<u8>, Error> {
     let fail = |reason: String| Error::Http {
         url: format!("http://{address}{path}"),
         reason,
     };
     let io = |error: std::io::Error| fail(error.to_string());
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).map_err(io)?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(io)?;
+    stream.set_read_timeout(Some(patience)).map_err(io)?;
     stream.set_write_timeout(Some(TIMEOUT)).map_err(io)?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).map_err(io)?;

@@ -23,10 +23,10 @@ pub enum DecodeError {
     Symbol,
 }
 
-pub(super) type Result<T> = std::result::Result<T, DecodeError>;
+pub(crate) type Result<T> = std::result::Result<T, DecodeError>;
 
 /// One field: its number and its content.
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Bytes(&'a [u8]),
@@ -35,10 +35,10 @@ pub(super) enum Field<'a> {
 
 /// Reads fields off the front of a slice.
 #[derive(Clone, Copy)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn varint(&mut self) -> Result<u64> {
+    pub(crate) fn varint(&mut self) -> Result<u64> {
         // Most numbers are one byte long.
         if let [byte @ 0..=0x7f, rest @ ..] = self.0 {
             self.0 = rest;
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field, or `None` at the end.
-    pub(super) fn field(&mut self) -> Result<Option<(u64, Field<'a>)>> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u64, Field<'a>)>> {
         if self.0.is_empty() {
             return Ok(None);
         }

@@ -29,6 +29,8 @@ pub(super) struct Agent {
     pub(super) resident_bytes_per_series: f64,
     pub(super) wire_bytes_per_sample: f64,
     pub(super) disk_bytes_per_sample: f64,
+    /// Nothing if it was not looked for.
+    pub(super) log_cpu_ns_per_sample: Option<f64>,
     pub(super) lag_ms: [f64; 2],
     pub(super) jitter_ms: [f64; 2],
     pub(super) all_targets: [f64; 2],
@@ -94,6 +96,7 @@ fn agent(value: &Value) -> Option<Agent> {
         resident_bytes_per_series: number("resident_bytes_per_series")?,
         wire_bytes_per_sample: number("wire_bytes_per_sample")?,
         disk_bytes_per_sample: number("disk_bytes_per_sample")?,
+        log_cpu_ns_per_sample: number("log_cpu_ns_per_sample"),
         lag_ms: [inner("lag", "p50_ms")?, inner("lag", "p99_ms")?],
         jitter_ms: [inner("jitter", "p50_ms")?, inner("jitter", "p99_ms")?],
         all_targets: [

@@ -8,6 +8,9 @@ use super::record::{Agent, Load, Record, thousands};
 /// Stands for the figures of an agent that delivered nothing.
 const FAILED: &str = "failed";
 
+/// A row that is there if the record has one such figure.
+const LOG_CPU: &str = "CPU of the log, ns per sample";
+
 type Row = (&'static str, fn(&Agent) -> String);
 
 const ROWS: &[Row] = &[
@@ -23,6 +26,10 @@ const ROWS: &[Row] = &[
     }),
     ("disk bytes per sample", |a| {
         format!("{:.1}", a.disk_bytes_per_sample)
+    }),
+    (LOG_CPU, |a| match a.log_cpu_ns_per_sample {
+        Some(ns) => format!("{ns:.0}"),
+        None => "not measured".to_owned(),
     }),
     ("lag from scrape to receiver, p50 / p99 ms", |a| {
         pair(a.lag_ms, 0)
@@ -65,7 +72,14 @@ pub(super) fn section(
         first.text, first.name, record.machine
     );
     head(&mut out, first, "");
+    let has_log_cpu = first
+        .agents
+        .iter()
+        .any(|a| a.log_cpu_ns_per_sample.is_some());
     for (name, cell) in ROWS {
+        if *name == LOG_CPU && !has_log_cpu {
+            continue;
+        }
         let shown = |agent: &Agent| {
             if agent.delivered {
                 cell(agent)
@@ -155,7 +169,7 @@ mod tests {
         };
         let text = section(&record, "p.json", "c.svg", Some(&saturation));
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
-        assert_eq!(rows.len(), ROWS.len() + 3 + 3);
+        assert_eq!(rows.len(), ROWS.len() - 1 + 3 + 3);
         let bars = record.loads[0].agents.len() + 2;
         assert!(
             rows.iter().all(|row| row.matches('|').count() == bars),
@@ -167,6 +181,14 @@ mod tests {
             "{text}"
         );
         let mut content: serde_json::Value = content;
+        content["scenarios"][0]["agents"][1]["log_cpu_ns_per_sample"] = 412.4.into();
+        let with = section(&record::read(&content).unwrap(), "", "", None);
+        assert!(!text.contains(LOG_CPU));
+        let row = with.lines().find(|line| line.contains(LOG_CPU)).unwrap();
+        assert!(
+            row.contains("| not measured | 412 | not measured |"),
+            "{row}"
+        );
         content["scenarios"][1]["agents"][2]["samples_per_second"] = 0.0.into();
         let record = record::read(&content).unwrap();
         assert_eq!(section(&record, "", "", None).matches(FAILED).count(), 1);

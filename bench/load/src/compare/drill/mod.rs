@@ -11,8 +11,8 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::agents;
 use super::machine::Machine;
+use super::setup::{self, Place};
 use crate::error::Error;
 use crate::fleet::{self, FleetArgs};
 use crate::units::parse_duration;
@@ -195,23 +195,8 @@ impl DrillArgs {
 /// An agent that was asked for is not installed; a port or a file failed.
 pub fn run(args: DrillArgs) -> Result<ExitCode, Error> {
     sys::catch_signals();
-    let mut chosen = agents::select(&args.agents)?;
-    if args.agents.is_empty() {
-        // What nobody asked for need not be there.
-        chosen.retain_mut(|agent| agent.identify(&args.agent_versions).is_ok());
-    } else {
-        for agent in &mut chosen {
-            agent.identify(&args.agent_versions)?;
-        }
-    }
-    let temporary;
-    let dir = match &args.dir {
-        Some(dir) => dir.clone(),
-        None => {
-            temporary = tempfile::tempdir().map_err(Error::io("create a temporary directory"))?;
-            temporary.path().to_owned()
-        }
-    };
+    let chosen = setup::agents(&args.agents, &args.agent_versions, true)?;
+    let place = Place::new(args.dir.as_deref())?;
     let mut record = DrillRecord {
         machine: Machine::here(),
         targets: args.targets,
@@ -229,22 +214,11 @@ pub fn run(args: DrillArgs) -> Result<ExitCode, Error> {
             args.scrape_interval,
             args.samples
         ));
-        let found = phases::run(agent, &args, &dir.join(&agent.name));
-        if sys::signalled() {
-            let text = "stopped before all agents were drilled";
-            return Err(Error::Child(text.into()));
-        }
-        let drilled = match found {
-            // What one agent does wrong costs the figures of no other one.
-            Err(Error::Child(complaint)) => {
-                output::note(&complaint);
-                Drilled {
-                    complaint,
-                    ..Drilled::default()
-                }
-            }
-            found => found?,
-        };
+        let found = phases::run(agent, &args, &place.of(&agent.name));
+        let drilled = setup::outcome(found, |complaint| Drilled {
+            complaint,
+            ..Drilled::default()
+        })?;
         record.agents.push(Drilled {
             name: agent.name.clone(),
             version: agent.version.clone(),
