@@ -1,7 +1,6 @@
 //! The three-node example, as the README names it -> its own verdict.
 
 use std::process::Command;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use ringscrape_tests::engine::ringscrape;
@@ -9,7 +8,7 @@ use ringscrape_tests::process::Process;
 
 #[test]
 fn the_example_of_three_nodes_verifies_itself() {
-    let _one = crate::ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = crate::Turn::beside_others();
     let mut command = Command::new(ringscrape());
     command.args(["demo", "--nodes=3", "--targets=60", "--series=10"]);
     command.args(["--scrape-interval=2s", "--duration=8s"]);

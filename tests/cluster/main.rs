@@ -8,13 +8,15 @@ mod demo;
 mod discovery;
 mod faults;
 mod load;
+mod names;
 mod node;
 mod pages;
 mod place;
 mod planned;
+mod replicas;
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use load::{Fleet, Sink, Size};
@@ -22,29 +24,58 @@ use node::Node;
 use place::Place;
 use serde_json::Value;
 
-/// One test at a time: each has several nodes, and slots that must not be late.
-static ONE: Mutex<()> = Mutex::new(());
+/// Most tests wait most of their time: as many run side by side as the harness has threads, which
+/// is one for each core. What keeps the cores busy by itself runs alone.
+static TURN: RwLock<()> = RwLock::new(());
+
+/// Beside whom a test runs. Held to its end.
+#[expect(dead_code, reason = "held, never read")]
+enum Turn {
+    Beside(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+impl Turn {
+    /// Beside others.
+    fn beside_others() -> Self {
+        Self::Beside(TURN.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// When no other one runs.
+    fn alone() -> Self {
+        Self::Alone(TURN.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 /// A fleet, a receiver, and the configuration of the nodes between them.
 struct Stage {
-    _one: MutexGuard<'static, ()>,
     dir: tempfile::TempDir,
     fleet: Fleet,
     sink: Sink,
+    /// Dropped last: what the stage has started is gone then.
+    _turn: Turn,
 }
 
 impl Stage {
     /// `place`: where the fleet and the receiver are.
     fn new(size: Size, place: &Place) -> Self {
-        let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        Self::of(Turn::beside_others(), size, place)
+    }
+
+    /// The same, with the machine for itself.
+    fn alone(size: Size, place: &Place) -> Self {
+        Self::of(Turn::alone(), size, place)
+    }
+
+    fn of(turn: Turn, size: Size, place: &Place) -> Self {
         let dir = tempfile::tempdir().expect("cannot make a temporary directory");
         let fleet = Fleet::start(dir.path(), size, place);
         let sink = Sink::start(dir.path(), size, place);
         Self {
-            _one: one,
             dir,
             fleet,
             sink,
+            _turn: turn,
         }
     }
 

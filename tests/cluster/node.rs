@@ -61,6 +61,11 @@ impl Node {
     /// Starts it; `peers` are where it joins. Waits until it is ready.
     pub(crate) fn start(&mut self, peers: &[SocketAddr]) {
         let join: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        self.start_joining(&join.join(","));
+    }
+
+    /// The same; `join`: the value of `--cluster.join-addresses`.
+    pub(crate) fn start_joining(&mut self, join: &str) {
         let mut command = self.place.command();
         command.arg("run");
         command.arg(format!(
@@ -75,7 +80,7 @@ impl Node {
         command.args(["--web.enable-lifecycle", "--shards=1", "--cluster.enabled"]);
         command.arg(format!("--cluster.node-name={}", self.name));
         command.arg(format!("--cluster.listen-address={}", self.gossip));
-        command.arg(format!("--cluster.join-addresses={}", join.join(",")));
+        command.arg(format!("--cluster.join-addresses={join}"));
         command.args(&self.flags);
         let variables = self.variables.iter();
         command.envs(variables.map(|(name, value)| (name, value)));

@@ -62,7 +62,7 @@ fn pages_at_10_000_targets_do_not_stall_scraping() {
     let Some(chromium) = debian::program("chromium", "chromium") else {
         return;
     };
-    let stage = Stage::new(SIZE, &Place::Loopback);
+    let stage = Stage::alone(SIZE, &Place::Loopback);
     let mut nodes: Vec<Node> = ["a", "b", "c"]
         .iter()
         .map(|name| stage.node(name, &[], Place::Loopback))

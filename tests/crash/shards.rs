@@ -105,3 +105,63 @@ fn another_number_of_shards_loses_nothing_and_keeps_order() {
     assert_eq!(recorder.violations(), Vec::<String>::new());
     assert!(status.success(), "the last engine ended with {status}");
 }
+
+#[test]
+fn a_stop_sends_what_other_shards_have_logged_before() {
+    let engine = Engine::subject();
+    if engine != Engine::Ringscrape {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("cannot make a temporary directory");
+    let exporter = exporter();
+    let (recorder, refuses) = receiver();
+    refuses.store(true, Ordering::SeqCst);
+    let path = dir.path().join("config.yml");
+    std::fs::write(&path, configuration(&exporter, &recorder.url("w"), TARGETS))
+        .expect("cannot write a file");
+    let begin = |extra: &[&str]| start(engine, dir.path(), &path, &exporter, extra);
+
+    let mut running = begin(&["--shards=2", "--remote.flush-deadline=1"]);
+    std::thread::sleep(ROUND);
+    let first_stop = Instant::now();
+    assert!(running.process.terminate(LIMIT).success());
+    let stopped = Instant::now();
+
+    let deadline = format!("--remote.flush-deadline={}", LIMIT.as_secs());
+    let mut running = begin(&["--shards=3", &deadline]);
+    std::thread::sleep(ROUND);
+    let back = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        refuses.store(false, Ordering::SeqCst);
+    });
+    let stop = Instant::now();
+    // A shard that waited for the others until the deadline would take longer than that.
+    let status = running.process.terminate(LIMIT - Duration::from_secs(10));
+    back.join().expect("the receiver is back");
+    let log = running.process.log();
+    assert!(status.success(), "{status}\n{log}");
+
+    let samples = recorder.samples("w");
+    let is_required = |scrape: &Served| {
+        let before = |moment: Instant| scrape.at + UNDER_WAY < moment;
+        before(first_stop) || (scrape.at > stopped && before(stop))
+    };
+    let mut required = exporter.served();
+    required.retain(is_required);
+    let missing = missing(&required, &samples);
+    assert!(
+        !required.is_empty() && missing.is_empty(),
+        "{} of {} scrapes lost, such as {:?}\n{log}",
+        missing.len(),
+        required.len(),
+        missing.iter().take(5).collect::<Vec<_>>()
+    );
+    let order = Order::of(&samples);
+    assert!(order.faults.is_empty(), "{:?}", order.faults.first());
+    let names = std::fs::read_dir(dir.path().join("data/wal")).expect("cannot list the log");
+    let names: Vec<_> = names
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.starts_with("former-"))
+        .collect();
+    assert!(names.is_empty(), "{names:?} are still there\n{log}");
+}

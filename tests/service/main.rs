@@ -2,6 +2,7 @@
 
 mod agent;
 mod cluster;
+mod gossip;
 mod one_node;
 
 use std::net::SocketAddr;

@@ -6,10 +6,10 @@
 use std::collections::BinaryHeap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,11 +38,18 @@ impl Wire {
     };
 }
 
+/// From one host to another.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    wire: Wire,
+    packet_bytes_max: usize,
+}
+
 /// Namespaces on one link. Dropping it removes them.
 #[derive(Debug)]
 pub struct Lan {
     names: Vec<String>,
-    paths: Arc<Mutex<Vec<Vec<Wire>>>>,
+    paths: Arc<Mutex<Vec<Vec<Path>>>>,
     ended: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,9 +63,13 @@ impl Lan {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = std::process::id();
+        let path = Path {
+            wire: Wire::default(),
+            packet_bytes_max: usize::MAX,
+        };
         let mut lan = Self {
             names: Vec::new(),
-            paths: Arc::new(Mutex::new(vec![vec![Wire::default(); hosts]; hosts])),
+            paths: Arc::new(Mutex::new(vec![vec![path; hosts]; hosts])),
             ended: Arc::new(AtomicBool::new(false)),
             thread: None,
         };
@@ -86,7 +97,15 @@ impl Lan {
     /// What happens from now on to packets from `from` to `to`.
     pub fn set_path(&self, from: usize, to: usize, path: Wire) {
         if let Ok(mut paths) = self.paths.lock() {
-            paths[from][to] = path;
+            paths[from][to].wire = path;
+        }
+    }
+
+    /// From now on packets from `from` to `to` that are larger are lost, and nobody is told: a
+    /// short question passes, and a long answer does not.
+    pub fn set_packet_bytes_max(&self, from: usize, to: usize, bytes: usize) {
+        if let Ok(mut paths) = self.paths.lock() {
+            paths[from][to].packet_bytes_max = bytes;
         }
     }
 
@@ -100,8 +119,25 @@ impl Lan {
         }
     }
 
+    /// Lets the programs that run on a host from now on look names up at an address: they see a
+    /// `resolv.conf` of their own.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn set_resolver(&self, host: usize, server: IpAddr) -> io::Result<()> {
+        let dir = self.etc(host);
+        std::fs::create_dir_all(&dir)?;
+        let text = format!("nameserver {server}\noptions timeout:1 attempts:1\n");
+        std::fs::write(dir.join("resolv.conf"), text)
+    }
+
+    /// What lies here `ip netns exec` puts over what is in `/etc`.
+    fn etc(&self, host: usize) -> PathBuf {
+        PathBuf::from("/etc/netns").join(&self.names[host])
+    }
+
     /// A command that runs on a host; its process is the program's own.
-    pub fn command(&self, host: usize, program: &Path) -> Command {
+    pub fn command(&self, host: usize, program: &std::path::Path) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.names[host]]);
         command.arg(program);
@@ -141,8 +177,9 @@ impl Drop for Lan {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        for name in &self.names {
+        for (host, name) in self.names.iter().enumerate() {
             let _ = ip(&["netns", "del", name]);
+            let _ = std::fs::remove_dir_all(self.etc(host));
         }
     }
 }
@@ -221,7 +258,7 @@ impl PartialOrd for Delayed {
     }
 }
 
-fn pass_packets(mut devices: Vec<File>, paths: &Mutex<Vec<Vec<Wire>>>, ended: &AtomicBool) {
+fn pass_packets(mut devices: Vec<File>, paths: &Mutex<Vec<Vec<Path>>>, ended: &AtomicBool) {
     let mut buffer = [0; PACKET_BYTES_MAX];
     let mut delayed = BinaryHeap::<Delayed>::new();
     let mut number = 0_u64;
@@ -250,6 +287,10 @@ fn pass_packets(mut devices: Vec<File>, paths: &Mutex<Vec<Vec<Wire>>>, ended: &A
                     return;
                 };
                 number += 1;
+                if length > path.packet_bytes_max {
+                    continue;
+                }
+                let path = path.wire;
                 if path.loss > 0.0 && random(number) < path.loss {
                     continue;
                 }
@@ -299,6 +340,11 @@ mod tests {
 
     /// Sends 100 datagrams from host 0 to host 1 and counts those that arrive.
     fn arrive(lan: &Lan) -> usize {
+        arrive_of(lan, 1)
+    }
+
+    /// The same with datagrams of so many bytes.
+    fn arrive_of(lan: &Lan, bytes: usize) -> usize {
         let to = (lan.address(1), 9_000);
         let receiver = lan.within(1, || UdpSocket::bind(to)).unwrap().unwrap();
         let sender = lan.within(0, || UdpSocket::bind((lan.address(0), 0)));
@@ -307,7 +353,7 @@ mod tests {
             .set_read_timeout(Some(Duration::from_millis(300)))
             .unwrap();
         for _ in 0..100 {
-            sender.send_to(b"x", to).unwrap();
+            sender.send_to(&vec![b'x'; bytes], to).unwrap();
         }
         let mut byte = [0];
         (0..100)
@@ -338,6 +384,9 @@ mod tests {
         lan.set_path(1, 0, Wire::CUT);
         lan.set_path(0, 1, path(0.0, 0));
         assert_eq!(arrive(&lan), 100, "one way");
+        lan.set_packet_bytes_max(0, 1, 500);
+        assert_eq!((arrive_of(&lan, 400), arrive_of(&lan, 600)), (100, 0));
+        lan.set_packet_bytes_max(0, 1, usize::MAX);
         lan.set_between(&[0], &[1], Wire::CUT);
         assert_eq!(arrive(&lan), 0);
     }

@@ -9,10 +9,12 @@
 //! 2. A process started here is ended by its own id, at the latest when its value is dropped.
 //! 3. Waiting is for a condition, with a deadline and a description of what was missing.
 
+pub mod certificates;
 pub mod debian;
 pub mod engine;
 pub mod exporter;
 pub mod exposition;
+pub mod families;
 pub mod http;
 pub mod lan;
 

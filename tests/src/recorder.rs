@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::server::{After, Request, Server, answer};
 use crate::write_request;
-pub use crate::write_request::{Labels, Series};
+pub use crate::write_request::{Histogram, Labels, Series};
 
 /// The bits that mark a series as ended. Source: Prometheus `model/value`.
 pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
@@ -78,6 +78,7 @@ impl Answer {
 #[derive(Debug, Default)]
 struct State {
     by_path: HashMap<String, Vec<Sample>>,
+    histograms: HashMap<String, Vec<(Arc<Labels>, Histogram)>>,
     arrivals: HashMap<String, Vec<(Instant, usize)>>,
     known: HashMap<Labels, Arc<Labels>>,
     requests: u64,
@@ -154,6 +155,13 @@ impl Recorder {
             .get(&format!("/{path}"))
             .cloned()
             .unwrap_or_default()
+    }
+
+    /// Native histograms written to `path` so far, in order of arrival.
+    pub fn histograms(&self, path: &str) -> Vec<(Arc<Labels>, Histogram)> {
+        let state = self.lock();
+        let histograms = state.histograms.get(&format!("/{path}"));
+        histograms.cloned().unwrap_or_default()
     }
 
     /// Hands the samples written to `path` so far to `look`, without a copy.
@@ -261,6 +269,13 @@ impl State {
                 labels
             }
         };
+        let histograms = self.histograms.entry(path.to_owned()).or_default();
+        histograms.extend(
+            series
+                .histograms
+                .into_iter()
+                .map(|one| (Arc::clone(&labels), one)),
+        );
         let list = self.by_path.entry(path.to_owned()).or_default();
         for (value_bits, timestamp_ms) in series.samples {
             list.push(Sample {

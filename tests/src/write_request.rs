@@ -4,16 +4,35 @@
 //! `WriteRequest{timeseries=1, metadata=3}`, `TimeSeries{labels=1, samples=2, exemplars=3}`,
 //! `Label{name=1, value=2}`, `Sample{value=1 double, timestamp=2 int64 ms}`.
 
+use std::collections::BTreeMap;
+
 /// Names and values in the order in which they were sent.
 pub type Labels = Vec<(String, String)>;
 
 /// One series of a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Series {
     /// Its labels.
     pub labels: Labels,
     /// Value bits and timestamp in ms since the epoch.
     pub samples: Vec<(u64, i64)>,
+    /// Native histograms.
+    pub histograms: Vec<Histogram>,
+}
+
+/// A native histogram without its timestamp; what is not there is 0.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Histogram {
+    /// Numbers by field: counts, schema and the reset hint.
+    pub numbers: BTreeMap<u64, u64>,
+    /// Bits of doubles by field: counts, sum and zero threshold.
+    pub doubles: BTreeMap<u64, u64>,
+    /// Spans by field: offset and length.
+    pub spans: BTreeMap<u64, Vec<(i64, u64)>>,
+    /// Differences of counts by field.
+    pub deltas: BTreeMap<u64, Vec<i64>>,
+    /// Bits of counts by field.
+    pub counts: BTreeMap<u64, Vec<u64>>,
 }
 
 /// Decodes an uncompressed request.
@@ -36,12 +55,14 @@ fn decode_series(bytes: &[u8]) -> Result<Series, String> {
     let mut series = Series {
         labels: Vec::new(),
         samples: Vec::new(),
+        histograms: Vec::new(),
     };
     for field in Fields(bytes) {
         match field? {
             (1, Value::Bytes(label)) => series.labels.push(decode_label(label)?),
             (2, Value::Bytes(sample)) => series.samples.push(decode_sample(sample)?),
-            (3 | 4, Value::Bytes(_)) => {}
+            (3, Value::Bytes(_)) => {}
+            (4, Value::Bytes(one)) => series.histograms.push(decode_histogram(one)?),
             (number, _) => return Err(format!("unexpected field {number} in a series")),
         }
     }
@@ -74,6 +95,52 @@ fn decode_sample(bytes: &[u8]) -> Result<(u64, i64), String> {
         }
     }
     Ok(sample)
+}
+
+fn decode_histogram(bytes: &[u8]) -> Result<Histogram, String> {
+    let mut histogram = Histogram::default();
+    for field in Fields(bytes) {
+        match field? {
+            (15, Value::Varint(_)) | (_, Value::Varint(0) | Value::Fixed64(0)) => {}
+            (field, Value::Varint(number)) => {
+                histogram.numbers.insert(field, number);
+            }
+            (field, Value::Fixed64(bits)) => {
+                histogram.doubles.insert(field, bits);
+            }
+            (field @ (8 | 11), Value::Bytes(span)) => {
+                let (mut offset, mut length) = (0, 0);
+                for part in Fields(span) {
+                    match part? {
+                        (1, Value::Varint(value)) => offset = unzigzag(value),
+                        (2, Value::Varint(value)) => length = value,
+                        (number, _) => return Err(format!("field {number} in a span")),
+                    }
+                }
+                let spans = histogram.spans.entry(field).or_default();
+                spans.push((offset, length));
+            }
+            (field @ (9 | 12), Value::Bytes(packed)) => {
+                let mut all = Fields(packed);
+                let deltas = histogram.deltas.entry(field).or_default();
+                while !all.0.is_empty() {
+                    let delta = all.varint().ok_or("a cut delta")?;
+                    deltas.push(unzigzag(delta));
+                }
+            }
+            (field @ (10 | 13), Value::Bytes(packed)) => {
+                let (all, _) = packed.as_chunks();
+                let counts = histogram.counts.entry(field).or_default();
+                counts.extend(all.iter().map(|bytes| u64::from_le_bytes(*bytes)));
+            }
+            (number, _) => return Err(format!("unexpected field {number} in a histogram")),
+        }
+    }
+    Ok(histogram)
+}
+
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 pub(crate) enum Value<'a> {
@@ -147,7 +214,13 @@ mod tests {
         let labels = vec![("__name__".into(), "a".into()), ("b".into(), "c".into())];
         let samples = vec![(1.5f64.to_bits(), 1000)];
         // The trailing `1a 00` inside the series is an empty exemplar, which is passed over.
-        assert_eq!(decode(BYTES).unwrap(), [Series { labels, samples }]);
+        let histograms = Vec::new();
+        let series = Series {
+            labels,
+            samples,
+            histograms,
+        };
+        assert_eq!(decode(BYTES).unwrap(), [series]);
     }
 
     #[test]

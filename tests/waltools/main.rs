@@ -6,6 +6,7 @@ mod endpoints;
 mod golden;
 mod live;
 mod made;
+mod thin;
 
 use ringscrape_tests::engine;
 use std::path::Path;

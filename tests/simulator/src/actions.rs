@@ -1,7 +1,7 @@
 //! Changes and faults -> done to nodes, clocks and the network.
 
 use crate::director::UNHEARD_MS;
-use crate::judge::{Trouble, Victim, unix_ms};
+use crate::judge::{Trouble, Victim, Whose, unix_ms};
 use crate::network::{NodeId, Rule};
 use crate::simulation::Simulation;
 use crate::time::{MILLI, SECOND};
@@ -43,6 +43,8 @@ impl Simulation {
         self.shape.detection_ms as i64 * 3 / 2 + 2_000
     }
 
+    /// What a node owns may be missed for a while from now on. When much goes wrong at once, those
+    /// who take over may be cut off themselves: then, until all agree again.
     fn node_suffers(&mut self, id: NodeId, cause: &'static str, for_ms: i64) {
         let process = &self.processes[id];
         let Some(running) = &process.running else {
@@ -55,13 +57,21 @@ impl Simulation {
             cause,
             doubled_from_ms: first_ms - UNHEARD_MS,
             missed_from_ms: first_ms - 100,
-            until_ms: Some(true_ms.max(own_ms) + self.skew_ms() + for_ms),
-            of: Some(Victim {
+            until_ms: (!self.director.is_shaken)
+                .then(|| true_ms.max(own_ms) + self.skew_ms() + for_ms),
+            of: Whose::Of(Victim {
                 node: id,
                 views: running.scraper.views().to_vec(),
             }),
         };
         self.judge.add(trouble, self.now);
+    }
+
+    /// A node does not scrape what it owned, for a reason that came of many faults at once.
+    pub(crate) fn note_harm(&mut self, id: NodeId, cause: &'static str) {
+        if self.director.is_shaken {
+            self.node_suffers(id, cause, 0);
+        }
     }
 
     /// Does it.
@@ -115,6 +125,8 @@ impl Simulation {
             Action::Resume(id) => self.resume(id),
             Action::Step(id, by_ms) => {
                 self.settle_slots();
+                self.note_harm(id, "clock set");
+                self.director.clock_set = Some(self.now);
                 let process = &mut self.processes[id];
                 process.clock.step(by_ms);
                 let moment = process.moment(self.now);
@@ -199,6 +211,8 @@ impl Simulation {
                 continue;
             }
             self.drive(id, |node, now, out| node.leave(now, out));
+            // If it was cut off after all had known, they do not know that they had.
+            self.note_harm(id, "had left");
             self.stop(id, "has left");
         }
     }

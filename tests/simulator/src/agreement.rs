@@ -66,8 +66,9 @@ impl Simulation {
         // they have seen. So they are asked about a time that is not over for any of them.
         let up = self.processes.iter().filter(|process| process.is_up());
         let latest_ms = up.map(|process| process.moment(self.now).unix_ms).max();
-        // A node with a clock that is ahead writes its past into the others' future.
-        let ahead_ms = if self.director.is_chaotic() {
+        // A node with a clock that is ahead writes its past into the others' future: that stays
+        // there when the clock has been set right.
+        let ahead_ms = if self.director.is_chaotic() || self.was_clock_set() {
             2 * STEP_MS as i64
         } else {
             self.skew_ms()

@@ -2,8 +2,8 @@
 
 use crate::network::NodeId;
 use crate::simulation::Simulation;
-use ringscrape_cluster::View;
 use ringscrape_cluster::member::{HeavyTarget, ZoneId};
+use ringscrape_cluster::{Replica, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,10 +41,11 @@ impl Simulation {
                 job: self.world.jobs[target.job],
                 key: target.key.0,
                 zone: ZoneId::NONE,
+                replica: Replica::ONLY,
                 samples_per_s: target.samples_per_s.round() as u32,
             });
         }
-        heavy.push(HeavyTarget::rest(ZoneId::NONE, rest.round() as u32));
+        heavy.push(HeavyTarget::rest(ZoneId::NONE, 0, rest.round() as u32));
         heavy.sort_unstable_by_key(|target| target.key);
         self.figures.costs_told += 1;
         Some(heavy.into())

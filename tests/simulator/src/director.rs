@@ -1,7 +1,8 @@
 //! Rounds -> changes and faults at their times, and when the next round may begin.
 
 use crate::actions::Action;
-use crate::judge::{Trouble, unix_ms};
+use crate::faults::{CHANGES, MOVES};
+use crate::judge::{Trouble, Whose, unix_ms};
 use crate::network::NodeId;
 use crate::random::Random;
 use crate::shape::{Round, Shape};
@@ -19,6 +20,10 @@ pub(crate) struct Director {
     pub(crate) config_hash: u64,
     /// What nodes have of each job that start now.
     pub(crate) config_hashes: BTreeMap<usize, u64>,
+    /// Whether many faults have been at once and not all agree again.
+    pub(crate) is_shaken: bool,
+    /// When a clock was last set.
+    pub(crate) clock_set: Option<Micros>,
     /// Whether all that is done is set.
     pub(crate) is_done: bool,
 }
@@ -58,6 +63,8 @@ impl Director {
             rules: 0,
             config_hash: 1,
             config_hashes: BTreeMap::new(),
+            is_shaken: false,
+            clock_set: None,
             is_done: false,
         }
     }
@@ -117,6 +124,7 @@ impl Simulation {
                 if self.agreement.is_settled {
                     self.figures.agreed.add(now - since);
                     self.judge.end_all(unix_ms(now) + 1_000 + self.skew_ms());
+                    self.director.is_shaken = false;
                     self.director.phase = Phase::Calm { until: now + CALM };
                 } else {
                     self.must_agree(since);
@@ -146,6 +154,12 @@ impl Simulation {
         errors.max().unwrap_or_default()
     }
 
+    /// Whether that was so lately that what was written before may still be in the future.
+    pub(crate) fn was_clock_set(&self) -> bool {
+        let set = self.director.clock_set;
+        set.is_some_and(|at| self.now < at + 2 * STEP_MS * MILLI)
+    }
+
     pub(crate) fn schedule(&mut self, after: Micros, action: Action) {
         self.figures.actions += 1;
         self.queue.add(self.now + after, Happening::Do(action));
@@ -166,8 +180,11 @@ impl Simulation {
         match round {
             Round::Planned { changes } => {
                 for _ in 0..changes {
-                    until = until.max(self.plan_change(&mut random, 10 * SECOND));
+                    until = until.max(self.plan_change(&mut random, CHANGES, 10 * SECOND));
                 }
+            }
+            Round::Move => {
+                until = until.max(self.plan_change(&mut random, MOVES, SECOND));
             }
             Round::Crash { nodes } => {
                 // Half of them have to stay, or nobody may judge.
@@ -201,19 +218,34 @@ impl Simulation {
             }
             Round::Chaos { faults } => {
                 let now_ms = unix_ms(self.now);
-                let trouble = Trouble {
-                    cause: "many faults at once",
-                    doubled_from_ms: now_ms - UNHEARD_MS,
-                    missed_from_ms: now_ms - self.skew_ms() - STEP_MS as i64,
-                    until_ms: None,
-                    of: None,
-                };
-                self.judge.add(trouble, self.now);
+                self.judge.add(
+                    Trouble {
+                        cause: "many faults at once",
+                        doubled_from_ms: now_ms - UNHEARD_MS,
+                        missed_from_ms: i64::MAX,
+                        until_ms: None,
+                        of: Whose::Everybodys,
+                    },
+                    self.now,
+                );
+                // What all agree on is scraped, but for what those owned that were harmed: see
+                // `note_harm`.
+                self.judge.add(
+                    Trouble {
+                        cause: "nodes disagreed",
+                        doubled_from_ms: i64::MAX,
+                        missed_from_ms: now_ms - self.skew_ms() - STEP_MS as i64,
+                        until_ms: None,
+                        of: Whose::Disputed,
+                    },
+                    self.now,
+                );
                 for _ in 0..faults {
                     self.plan_fault(&mut random);
                 }
                 until = CHAOS;
                 is_chaos = true;
+                self.director.is_shaken = true;
             }
         }
         let until = self.now + until + SECOND / 2;

@@ -7,9 +7,18 @@ use crate::random::Random;
 use crate::simulation::Simulation;
 use crate::time::{MILLI, Micros, SECOND};
 
+/// Kinds of planned changes: joins and leaves, and all there are.
+pub(crate) const MOVES: u64 = 2;
+pub(crate) const CHANGES: u64 = 4;
+
 impl Simulation {
-    /// Returns when the change is over, from now.
-    pub(crate) fn plan_change(&mut self, random: &mut Random, within: Micros) -> Micros {
+    /// Returns when the change is over, from now. `kinds`: [`MOVES`] or [`CHANGES`].
+    pub(crate) fn plan_change(
+        &mut self,
+        random: &mut Random,
+        kinds: u64,
+        within: Micros,
+    ) -> Micros {
         let after = random.below(within);
         let actives = self.actives();
         let idle = self.processes.iter().filter(|p| !p.is_wanted).map(|p| p.id);
@@ -17,7 +26,7 @@ impl Simulation {
         let Some(node) = random.pick(&actives).copied() else {
             return 0;
         };
-        match random.below(4) {
+        match random.below(kinds) {
             0 if !idle.is_empty() => {
                 let node = random.pick(&idle).copied().unwrap_or(node);
                 self.schedule(after, Action::Start(node));
@@ -73,7 +82,7 @@ impl Simulation {
                 return;
             }
             5 | 6 => {
-                self.plan_change(random, CHAOS);
+                self.plan_change(random, CHANGES, CHAOS);
                 return;
             }
             7 | 8 => Harm::Cut,

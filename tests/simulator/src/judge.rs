@@ -19,8 +19,19 @@ pub(crate) struct Trouble {
     pub(crate) missed_from_ms: i64,
     /// The last one; `None`: it goes on.
     pub(crate) until_ms: Option<i64>,
-    /// Whose slots; `None`: everybody's.
-    pub(crate) of: Option<Victim>,
+    /// Whose slots.
+    pub(crate) of: Whose,
+}
+
+/// Which slots may suffer.
+#[derive(Debug)]
+pub(crate) enum Whose {
+    /// All.
+    Everybodys,
+    /// Those that a node owned, or was to make good for.
+    Of(Victim),
+    /// Those of which nodes named different owners, or none: their tables were not the same.
+    Disputed,
 }
 
 /// A node, and what it owned by the timeline that it had.
@@ -102,10 +113,11 @@ impl Judge {
             let is_then = from_ms <= slot.unix_ms
                 && trouble.until_ms.is_none_or(|until| slot.unix_ms <= until);
             is_then
-                && trouble
-                    .of
-                    .as_ref()
-                    .is_none_or(|victim| victim.owns(slot, views))
+                && match &trouble.of {
+                    Whose::Everybodys => true,
+                    Whose::Of(victim) => victim.owns(slot, views),
+                    Whose::Disputed => slot.named.len() != 1,
+                }
         });
         let Some(trouble) = of_slot.next() else {
             self.tally.breaches += 1;
@@ -119,7 +131,8 @@ impl Judge {
 impl Victim {
     fn owns(&self, slot: &Slot, views: &Views) -> bool {
         let view = view_at(&self.views, slot.unix_ms);
-        views.owner(view, slot.target) == Some(self.node)
+        let is_owner = views.owner(view, slot.target) == Some(self.node);
+        is_owner || slot.named.contains(&self.node)
     }
 }
 
@@ -164,6 +177,7 @@ mod tests {
             target: 0,
             number: 0,
             scrapes: nodes.iter().map(scrape).collect(),
+            named: Vec::new(),
         }
     }
 
@@ -188,7 +202,7 @@ mod tests {
             doubled_from_ms: 20,
             missed_from_ms: 30,
             until_ms: None,
-            of: None,
+            of: Whose::Everybodys,
         };
         judge.add(trouble, 0);
         assert_eq!(judge.judge(&slot(25, &[]), &views), Some(Fault::Missed));
@@ -198,6 +212,23 @@ mod tests {
             judge.judge(&slot(30, &[1, 1]), &views),
             Some(Fault::Repeated)
         );
+        let disputed = Trouble {
+            cause: "test",
+            doubled_from_ms: i64::MAX,
+            missed_from_ms: 30,
+            until_ms: None,
+            of: Whose::Disputed,
+        };
+        let mut strict = Judge {
+            since_ms: Some(10),
+            ..Judge::default()
+        };
+        strict.add(disputed, 0);
+        let mut missed = slot(31, &[]);
+        missed.name(1);
+        assert_eq!(strict.judge(&missed, &views), Some(Fault::Missed));
+        missed.name(2);
+        assert_eq!(strict.judge(&missed, &views), None, "two were named");
         judge.end_all(40);
         assert_eq!(judge.judge(&slot(41, &[]), &views), Some(Fault::Missed));
         assert_eq!(judge.tally.slots, 9);

@@ -18,6 +18,17 @@ pub(crate) struct Slot {
     pub(crate) number: i64,
     /// All there were.
     pub(crate) scrapes: Vec<Scrape>,
+    /// Who owned it, as nodes saw it when it was due or later.
+    pub(crate) named: Vec<NodeId>,
+}
+
+impl Slot {
+    /// A node is said to own it.
+    pub(crate) fn name(&mut self, owner: NodeId) {
+        if !self.named.contains(&owner) {
+            self.named.push(owner);
+        }
+    }
 }
 
 /// A node scraped a target.
@@ -70,6 +81,7 @@ impl Ledger {
                     target,
                     number,
                     scrapes: Vec::new(),
+                    named: Vec::new(),
                 });
                 number += 1;
             }

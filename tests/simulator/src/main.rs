@@ -40,7 +40,13 @@ struct Flags {
     /// Rounds of joins and leaves, of crashes, of restarts and of standing still.
     #[arg(long, default_value_t = 4)]
     rounds: u32,
-    /// Faults of all kinds, in rounds of 20, after those.
+    /// Rounds of one join or one leave each, before those: what moves is measured.
+    #[arg(long, default_value_t = 0)]
+    moves: u32,
+    /// Rounds of one crash each, after the moves.
+    #[arg(long, default_value_t = 0)]
+    crashes: u32,
+    /// Faults of all kinds, in rounds of 20, after all rounds.
     #[arg(long, default_value_t = 0)]
     faults: u32,
     /// In the end each node tells of what its targets cost, and load has to be level by samples.
@@ -117,11 +123,9 @@ fn shape(flags: &Flags) -> Shape {
         Round::QuickRestart,
         Round::Standstill { for_ms: 30_000 },
     ];
-    let mut rounds: Vec<Round> = kinds
-        .into_iter()
-        .cycle()
-        .take(flags.rounds as usize)
-        .collect();
+    let mut rounds = vec![Round::Move; flags.moves as usize];
+    rounds.resize(rounds.len() + flags.crashes as usize, kinds[1]);
+    rounds.extend(kinds.into_iter().cycle().take(flags.rounds as usize));
     let mut left = flags.faults;
     while left > 0 {
         let faults = left.min(FAULTS);

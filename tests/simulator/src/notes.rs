@@ -18,9 +18,10 @@ impl Simulation {
                 nodes.extend(self.views.owner(view, slot.target));
             }
         }
+        nodes.extend(&slot.named);
         nodes.sort_unstable();
         nodes.dedup();
-        nodes.truncate(5);
+        nodes.truncate(8);
         nodes
     }
 
@@ -47,8 +48,8 @@ impl Simulation {
         let scrapes: Vec<String> = scrapes.collect();
         format!(
             "target {} (every {} ms), slot {} at {at}, scraped by {:?}; owners as nodes see it \
-             now, each with how many do: {owners:?}",
-            slot.target, target.interval_ms, slot.number, scrapes
+             now, each with how many do: {owners:?}; as they saw it then: {:?}",
+            slot.target, target.interval_ms, slot.number, scrapes, slot.named
         )
     }
 

@@ -3,7 +3,7 @@
 use crate::ledger::{Ledger, Scrape};
 use crate::network::NodeId;
 use crate::time::Micros;
-use crate::views::{ViewId, Views};
+use crate::views::{NOBODY, ViewId, Views};
 use crate::world::World;
 use ringscrape_cluster::{Timeline, View};
 use std::sync::Arc;
@@ -97,7 +97,11 @@ impl Scraper {
             };
             let view = view_at(&self.views, slot.unix_ms);
             let owners = views.owners(view, self.timeline.view_at(slot.unix_ms));
-            if owners[slot.target] as usize == self.node {
+            let owner = owners[slot.target];
+            if owner != NOBODY {
+                slot.name(owner.into());
+            }
+            if owner as usize == self.node {
                 slot.scrapes.push(Scrape {
                     node: self.node,
                     life: self.life,
@@ -134,12 +138,18 @@ impl Scraper {
             let view = self.view_at(slot_ms);
             views.owners(view, timeline.view_at(slot_ms));
             views.owners(view_at(&before, slot_ms), former.view_at(slot_ms));
-            let is_mine = |view| views.owner(view, target) == Some(self.node);
-            if !is_mine(view) || is_mine(view_at(&before, slot_ms)) {
+            let owner = views.owner(view, target);
+            let former = views.owner(view_at(&before, slot_ms), target);
+            if owner == former {
+                continue;
+            }
+            if let (Some(owner), Some(slot)) = (owner, ledger.find(target, slot_ms)) {
+                slot.name(owner);
+            }
+            if owner != Some(self.node) {
                 continue;
             }
             // Only what a dead node owned is missing: one who is still there has scraped it.
-            let former = views.owner(view_at(&before, slot_ms), target);
             if former.is_none_or(|former| views.members(view).contains(&former)) {
                 continue;
             }

@@ -46,6 +46,8 @@ pub enum Round {
         /// How many changes.
         changes: u32,
     },
+    /// One node joins, or leaves: what moves is measured.
+    Move,
     /// Some nodes are killed and stay dead for a while: only their slots may suffer, and only
     /// until they are found dead.
     Crash {

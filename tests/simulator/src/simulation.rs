@@ -316,10 +316,14 @@ impl Simulation {
                 process.stored_incarnation = *incarnation;
                 let is_accused = matches!(reason, Death::Accused { .. });
                 self.figures.false_accusations += u64::from(is_accused);
+                self.note_harm(id, "found dead");
             }
             Event::IncarnationRaised(incarnation) => process.stored_incarnation = *incarnation,
             Event::Isolated(is_isolated) => running.is_isolated = *is_isolated,
-            Event::StoodStill { .. } => scraper.is_held = true,
+            Event::StoodStill { .. } => {
+                scraper.is_held = true;
+                self.note_harm(id, "stood still");
+            }
             Event::GoOn => {
                 scraper.is_held = false;
             }

@@ -33,7 +33,8 @@ struct Known {
     owners: OnceCell<Vec<u16>>,
 }
 
-const NOBODY: u16 = u16::MAX;
+/// Instead of an owner.
+pub(crate) const NOBODY: u16 = u16::MAX;
 
 impl Views {
     /// `names`: of all nodes that there may be, by their number.
