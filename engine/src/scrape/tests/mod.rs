@@ -7,6 +7,7 @@ mod handover;
 mod matching;
 mod prometheus;
 mod protobuf;
+mod protobuf_random;
 mod semantics;
 
 use super::model::Record;
